@@ -1,0 +1,210 @@
+//! Copying files out of the workspace when nothing of the sandbox runs any more. What is there was made by a program
+//! that nobody trusts: no link is followed, only regular files are read, and everything has a budget.
+
+use crate::failure::{At, Step, StepError};
+use crate::sys::file::{self, Resolve};
+use crate::sys::{self, Errno};
+use crate::tree;
+use pinfold_runner::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, Content, Job, Workspace};
+use sha2::{Digest, Sha256};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Budgets of one job's artifacts.
+const MOST_FILES: usize = 100_000;
+const MOST_ERRORS: usize = 1000;
+const MOST_BYTES: u64 = 16 << 30;
+const DEEPEST: usize = 64;
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// The artifact directory, opened before the command runs.
+pub(crate) struct Destination {
+    dir: OwnedFd,
+}
+
+impl Destination {
+    /// Opens the directory, makes it if it is absent, and refuses one that the command could write to.
+    pub(crate) fn open(job: &Job, artifacts: &Artifacts) -> Result<Self, StepError> {
+        let path = artifacts.directory.as_str();
+        std::fs::create_dir_all(path).at(Step::OpenArtifactDirectory, path)?;
+        let real = std::fs::canonicalize(path).at(Step::OpenArtifactDirectory, path)?;
+        let workspace = match &job.workspace {
+            Workspace::Path(workspace) => Some(workspace),
+            _ => None,
+        };
+        let writable = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
+        for source in workspace.into_iter().chain(writable) {
+            let source_path = std::fs::canonicalize(source.as_str()).at(Step::OpenSource, source.as_str())?;
+            if real.starts_with(&source_path) {
+                let operand = format!("{path}, which the command could write to through {source}");
+                return Err(Errno(libc::EPERM)).at(Step::OpenArtifactDirectory, operand);
+            }
+        }
+        let real = real.to_string_lossy();
+        let dir = file::open(&real, tree::DIRECTORY).at(Step::OpenArtifactDirectory, path)?;
+        Ok(Self { dir })
+    }
+}
+
+/// What was copied and what was not.
+#[derive(Default)]
+pub(crate) struct Collected {
+    pub(crate) files: Vec<ArtifactFile>,
+    pub(crate) errors: Vec<ArtifactError>,
+}
+
+/// Copies everything that `artifacts` names from `workspace`.
+pub(crate) fn collect(artifacts: &Artifacts, workspace: BorrowedFd<'_>, destination: &Destination) -> Collected {
+    let mut collector = Collector {
+        workspace,
+        destination: destination.dir.as_fd(),
+        done: Collected::default(),
+        bytes: 0,
+        entries: 0,
+        deadline: Instant::now() + LONGEST,
+        exhausted: false,
+    };
+    for path in &artifacts.paths {
+        let parts: Result<Vec<CString>, Errno> = path.as_str().split('/').map(sys::c_string).collect();
+        if let Ok(parts) = parts {
+            collector.path(parts);
+        }
+    }
+    collector.done
+}
+
+struct Collector<'a> {
+    workspace: BorrowedFd<'a>,
+    destination: BorrowedFd<'a>,
+    done: Collected,
+    bytes: u64,
+    entries: usize,
+    deadline: Instant,
+    exhausted: bool,
+}
+
+/// Why one entry was not copied.
+type Refusal = (ArtifactErrorCode, Option<Errno>);
+
+fn refusal(errno: Errno) -> Refusal {
+    let code = match errno.0 {
+        libc::ENOENT | libc::ENOTDIR => ArtifactErrorCode::Missing,
+        libc::ELOOP => ArtifactErrorCode::Symlink,
+        libc::EEXIST => ArtifactErrorCode::Exists,
+        libc::ENXIO => ArtifactErrorCode::Special,
+        _ => return (ArtifactErrorCode::Io, Some(errno)),
+    };
+    (code, None)
+}
+
+impl Collector<'_> {
+    /// Copies the file, or the folder with all in it, iteratively: names wait on a list, not on the stack.
+    fn path(&mut self, parts: Vec<CString>) {
+        let mut waiting = vec![parts];
+        while let Some(parts) = waiting.pop() {
+            if self.exhausted {
+                return;
+            }
+            match self.entry(&parts) {
+                Ok(names) => {
+                    waiting.extend(names.into_iter().map(|name| {
+                        let mut inner = parts.clone();
+                        inner.push(name);
+                        inner
+                    }));
+                }
+                Err((code, errno)) => {
+                    let errno = errno.map(Errno::name);
+                    self.done.errors.push(ArtifactError { path: join(&parts), code, errno });
+                    self.exhausted |= self.done.errors.len() >= MOST_ERRORS;
+                }
+            }
+        }
+    }
+
+    /// Copies one entry. For a folder, the names in it.
+    fn entry(&mut self, parts: &[CString]) -> Result<Vec<CString>, Refusal> {
+        self.entries += 1;
+        let budget = [
+            (parts.len() > DEEPEST, ArtifactErrorCode::TooDeep, false),
+            (self.entries > MOST_FILES, ArtifactErrorCode::TooMany, true),
+            (Instant::now() > self.deadline, ArtifactErrorCode::TooSlow, true),
+        ];
+        if let Some((_, code, ends_all)) = budget.into_iter().find(|(is_passed, ..)| *is_passed) {
+            self.exhausted |= ends_all;
+            return Err((code, None));
+        }
+        let path = CString::new(join(parts).0).map_err(|nul| {
+            let _position = nul.nul_position();
+            (ArtifactErrorCode::Missing, None)
+        })?;
+        // O_NONBLOCK: a FIFO opens at once, and is refused below; O_NOFOLLOW is for the last component.
+        let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let source = file::openat2(self.workspace, &path, flags, 0, Resolve::BeneathNoSymlinks).map_err(refusal)?;
+        let stat = file::fstat(source.as_fd()).map_err(refusal)?;
+        match stat.st_mode & libc::S_IFMT {
+            libc::S_IFDIR => tree::names(source.as_fd()).map_err(refusal),
+            libc::S_IFREG => self.copy(parts, &source, stat.st_mode & 0o100 != 0).map(|()| Vec::new()),
+            _ => Err((ArtifactErrorCode::Special, None)),
+        }
+    }
+
+    fn copy(&mut self, parts: &[CString], source: &OwnedFd, executable: bool) -> Result<(), Refusal> {
+        let (name, parents) = parts.split_last().ok_or((ArtifactErrorCode::Missing, None))?;
+        let mut dir = self.destination.try_clone_to_owned().map_err(|error| refusal(error.into()))?;
+        for parent in parents {
+            match file::mkdirat(dir.as_fd(), parent, 0o755) {
+                Ok(()) | Err(Errno(libc::EEXIST)) => {}
+                Err(errno) => return Err(refusal(errno)),
+            }
+            let flags = libc::O_PATH | libc::O_DIRECTORY;
+            dir = file::openat2(dir.as_fd(), parent, flags, 0, Resolve::BeneathNoSymlinks).map_err(refusal)?;
+        }
+        // O_EXCL: nothing that is there already is ever touched, a link neither.
+        let (flags, mode) = (libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, if executable { 0o755 } else { 0o644 });
+        let target = file::openat2(dir.as_fd(), name, flags, mode, Resolve::BeneathNoSymlinks).map_err(refusal)?;
+        match self.pour(source, &target) {
+            Ok((bytes, sha256)) => {
+                self.done.files.push(ArtifactFile { path: join(parts), bytes, sha256, executable });
+                Ok(())
+            }
+            Err(error) => {
+                // Half a file must not look like a whole one.
+                let _the_first_error_counts = file::unlinkat(dir.as_fd(), name, false);
+                Err(error)
+            }
+        }
+    }
+
+    /// Copies the bytes, counted as they are read: what stat(2) says of a sparse file is no measure.
+    fn pour(&mut self, source: &OwnedFd, target: &OwnedFd) -> Result<(u64, String), Refusal> {
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0u8; 256 << 10];
+        let mut bytes = 0;
+        loop {
+            let length = file::read(source.as_fd(), &mut buffer).map_err(refusal)?;
+            if length == 0 {
+                break;
+            }
+            bytes += length as u64;
+            self.bytes += length as u64;
+            if self.bytes > MOST_BYTES {
+                self.exhausted = true;
+                return Err((ArtifactErrorCode::TooBig, None));
+            }
+            if Instant::now() > self.deadline {
+                self.exhausted = true;
+                return Err((ArtifactErrorCode::TooSlow, None));
+            }
+            hash.update(&buffer[..length]);
+            file::write_all(target.as_fd(), &buffer[..length]).map_err(refusal)?;
+        }
+        let digest = hash.finalize();
+        Ok((bytes, digest.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+}
+
+fn join(parts: &[CString]) -> Content {
+    Content(parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>().join(&b'/'))
+}

@@ -1,0 +1,143 @@
+//! What was really enforced: the `isolation` part of a result, and the names that `require` may ask for.
+
+use serde::{Deserialize, Serialize};
+
+/// The fences that stood around the command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolation {
+    /// The namespaces that are the sandbox's own (namespaces(7)); `net` is missing with `network: "host"`.
+    pub namespaces: Vec<String>,
+    /// The seccomp policy in force: a built-in policy's name, or the path that it was loaded from.
+    pub seccomp: Option<String>,
+    /// The Landlock ABI in force (landlock(7)), or `None` where the kernel has none.
+    pub landlock: Option<u32>,
+    /// The cgroup hierarchy that carries the limits, if any does.
+    pub cgroup: Option<CgroupVersion>,
+    /// What holds the memory limit.
+    pub memory: Mechanism,
+    /// What holds the limit on processes and threads.
+    pub pids: Mechanism,
+    /// What holds the limits on CPU time and CPUs.
+    pub cpu: Mechanism,
+    /// What holds the size of the workspace.
+    pub workspace: WorkspaceMechanism,
+    /// Whether the caller's supplementary groups are gone.
+    pub groups: Groups,
+}
+
+/// A cgroup hierarchy: cgroups(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupVersion {
+    /// One controller, one hierarchy.
+    V1,
+    /// The unified hierarchy.
+    V2,
+}
+
+/// What holds a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mechanism {
+    /// A cgroup, over the whole sandbox, exactly.
+    Cgroup,
+    /// A resource limit of each process, setrlimit(2): not a limit over the sandbox as a whole.
+    Rlimit,
+    /// The runner looks now and then and kills on excess.
+    Watched,
+    /// Nothing.
+    #[default]
+    None,
+}
+
+/// What holds the size of the workspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkspaceMechanism {
+    /// A tmpfs of that size.
+    Tmpfs,
+    /// A quota of the file system.
+    Quota,
+    /// The runner looks now and then and kills on excess.
+    Watched,
+    /// Nothing.
+    #[default]
+    None,
+}
+
+/// Which supplementary groups the command has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Groups {
+    /// None.
+    #[default]
+    None,
+    /// The caller's: the kernel lets no unprivileged user drop them (user_namespaces(7), `setgroups`).
+    Caller,
+}
+
+/// A feature that must be in force, by its first mechanism, or the job fails before the command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Requirement {
+    /// Memory, pids and CPU are all held by cgroups.
+    Cgroup,
+    /// Landlock is in force.
+    Landlock,
+    /// The memory limit is held by a cgroup.
+    Memory,
+    /// The limit on processes is held by a cgroup.
+    Pids,
+    /// The CPU limits are held by a cgroup.
+    Cpu,
+    /// The workspace's size is held exactly: by a tmpfs or a quota.
+    Workspace,
+    /// The command has no supplementary groups.
+    Groups,
+}
+
+impl Requirement {
+    /// Every requirement.
+    pub const ALL: [Self; 7] =
+        [Self::Cgroup, Self::Landlock, Self::Memory, Self::Pids, Self::Cpu, Self::Workspace, Self::Groups];
+
+    /// The name in JSON and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::Landlock => "landlock",
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+            Self::Cpu => "cpu",
+            Self::Workspace => "workspace",
+            Self::Groups => "groups",
+        }
+    }
+
+    /// Whether `isolation` meets this requirement.
+    pub fn is_met(self, isolation: &Isolation) -> bool {
+        match self {
+            Self::Cgroup => {
+                isolation.cgroup.is_some()
+                    && [isolation.memory, isolation.pids, isolation.cpu].iter().all(|m| *m == Mechanism::Cgroup)
+            }
+            Self::Landlock => isolation.landlock.is_some(),
+            Self::Memory => isolation.memory == Mechanism::Cgroup,
+            Self::Pids => isolation.pids == Mechanism::Cgroup,
+            Self::Cpu => isolation.cpu == Mechanism::Cgroup,
+            Self::Workspace => matches!(isolation.workspace, WorkspaceMechanism::Tmpfs | WorkspaceMechanism::Quota),
+            Self::Groups => isolation.groups == Groups::None,
+        }
+    }
+}
+
+impl std::str::FromStr for Requirement {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|requirement| requirement.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|requirement| requirement.name()).collect();
+            format!("unknown feature `{name}`, expected one of {}", names.join(", "))
+        })
+    }
+}

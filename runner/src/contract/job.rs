@@ -1,0 +1,581 @@
+//! The job: what to run, in which view, under which limits. A `Job` that exists is valid in itself; whether this host
+//! can do it is the runner's to find out.
+
+use super::artifact::Artifacts;
+use super::content::Content;
+use super::isolation::Requirement;
+use super::limit::Limits;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Everything that a sandbox is asked to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The version of the contract: 1.
+    #[serde(default = "version", deserialize_with = "supported_version")]
+    pub version: u32,
+    /// Names the sandbox and comes back in the result; generated if absent.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub id: Option<SandboxId>,
+    /// The command and its arguments; the first is looked up on `PATH` inside the sandbox.
+    pub command: Argv,
+    /// Added to an environment built from nothing: `PATH`, `HOME`, `LANG`, `USER`, `TMPDIR`.
+    #[serde(default)]
+    pub env: Environment,
+    /// Who the command is inside; `0:0` gives it no capability and nothing on the host.
+    #[serde(default)]
+    pub user: User,
+    /// Where it starts: absolute in the sandbox, or relative to the workspace.
+    #[serde(default)]
+    pub cwd: Cwd,
+    /// What it reads on stdin, then end-of-file.
+    #[serde(default)]
+    pub stdin: Content,
+    /// Files written to the workspace before the command starts.
+    #[serde(default)]
+    pub files: Vec<FileEntry>,
+    /// What `/workspace` is.
+    #[serde(default)]
+    pub workspace: Workspace,
+    /// What the rest of the file system is.
+    #[serde(default)]
+    pub root: Root,
+    /// Paths of the host that are added.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    /// Which network it has.
+    #[serde(default)]
+    pub network: Network,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Which system calls it may make.
+    #[serde(default)]
+    pub seccomp: Seccomp,
+    /// Features that must be in force, or the job fails before the command runs.
+    #[serde(default)]
+    pub require: Vec<Requirement>,
+    /// What to copy out of the workspace when the command has ended.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Artifacts>,
+}
+
+impl Job {
+    /// A job with every default of the contract.
+    pub fn new(command: Argv) -> Self {
+        Self {
+            version: crate::CONTRACT_VERSION,
+            id: None,
+            command,
+            env: Environment::default(),
+            user: User::default(),
+            cwd: Cwd::default(),
+            stdin: Content::default(),
+            files: Vec::new(),
+            workspace: Workspace::default(),
+            root: Root::default(),
+            mounts: Vec::new(),
+            network: Network::default(),
+            limits: Limits::default(),
+            seccomp: Seccomp::default(),
+            require: Vec::new(),
+            artifacts: None,
+        }
+    }
+
+    /// Reads a job: exactly one JSON object with nothing after it but white space.
+    ///
+    /// # Errors
+    /// What is wrong, with the path of the field: `limits.memory_bytes`.
+    pub fn from_json(json: &[u8]) -> Result<Self, JobError> {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let job: Self = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+            let path = error.path().to_string();
+            let reason = error.into_inner().to_string();
+            JobError { path: if path == "." { None } else { Some(path) }, reason }
+        })?;
+        deserializer
+            .end()
+            .map_err(|e| JobError { path: None, reason: format!("something follows the one JSON object: {e}") })?;
+        Ok(job)
+    }
+}
+
+/// Why a job is not valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobError {
+    /// The field, such as `limits.memory_bytes`, where the fault lies in one.
+    pub path: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "invalid job: `{path}`: {}", self.reason),
+            None => write!(f, "invalid job: {}", self.reason),
+        }
+    }
+}
+
+impl std::error::Error for JobError {}
+
+fn version() -> u32 {
+    crate::CONTRACT_VERSION
+}
+
+fn supported_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        crate::CONTRACT_VERSION => Ok(crate::CONTRACT_VERSION),
+        other => Err(serde::de::Error::custom(format!("version {other} is not supported, this is version 1"))),
+    }
+}
+
+/// An optional field may be left out but not be `null`: null must never switch anything off.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Why a value can't be part of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidValue(String);
+
+impl fmt::Display for InvalidValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidValue {}
+
+fn refuse<T>(reason: impl Into<String>) -> Result<T, InvalidValue> {
+    Err(InvalidValue(reason.into()))
+}
+
+/// A checked string type: made by `TryFrom`, read as `&str`, and never anything else.
+macro_rules! checked_string {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The checked text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidValue;
+            fn try_from(text: String) -> Result<Self, InvalidValue> {
+                let check: fn(&str) -> Result<(), InvalidValue> = $check;
+                check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = InvalidValue;
+            fn try_from(text: &str) -> Result<Self, InvalidValue> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+checked_string! {
+    /// A sandbox's name: 1 to 128 of `A-Z a-z 0-9 . _ -`, and neither `.` nor `..`.
+    SandboxId, |text| {
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        if !plain || !(1..=128).contains(&text.len()) || text == "." || text == ".." {
+            return refuse(format!("`{}` is not 1 to 128 of A-Z a-z 0-9 . _ -", text.escape_debug()));
+        }
+        Ok(())
+    }
+}
+
+checked_string! {
+    /// An absolute path without NUL and `..`, at most 4095 bytes.
+    AbsolutePath, |text| {
+        if !text.starts_with('/') {
+            return refuse(format!("`{}` is not an absolute path", text.escape_debug()));
+        }
+        check_path(text)
+    }
+}
+
+checked_string! {
+    /// A path below the workspace: relative, not empty, without NUL, `.`, `..` and empty components.
+    WorkspacePath, |text| {
+        if text.is_empty() || text.starts_with('/') {
+            return refuse(format!("`{}` is not a relative path below the workspace", text.escape_debug()));
+        }
+        if text.split('/').any(|part| part.is_empty() || part == ".") {
+            return refuse(format!("`{}` has an empty component or `.`", text.escape_debug()));
+        }
+        check_path(text)
+    }
+}
+
+checked_string! {
+    /// The directory in which the command starts: absolute in the sandbox, or relative to the workspace.
+    Cwd, |text| {
+        if text.is_empty() {
+            return refuse("an empty path");
+        }
+        check_path(text)
+    }
+}
+
+impl Default for Cwd {
+    fn default() -> Self {
+        Self(crate::WORKSPACE.to_owned())
+    }
+}
+
+/// PATH_MAX and NAME_MAX of <linux/limits.h>, less the NUL.
+const LONGEST_PATH: usize = 4095;
+const LONGEST_NAME: usize = 255;
+
+fn check_path(text: &str) -> Result<(), InvalidValue> {
+    let shown = || text.chars().take(200).collect::<String>().escape_debug().to_string();
+    if text.contains('\0') {
+        return refuse(format!("`{}` has a NUL byte", shown()));
+    }
+    if text.len() > LONGEST_PATH {
+        return refuse(format!("`{}…` is longer than {LONGEST_PATH} bytes", shown()));
+    }
+    for part in text.split('/') {
+        if part == ".." {
+            return refuse(format!("`{}` has a `..`", shown()));
+        }
+        if part.len() > LONGEST_NAME {
+            return refuse(format!("`{}` has a name longer than {LONGEST_NAME} bytes", shown()));
+        }
+    }
+    Ok(())
+}
+
+/// A command and its arguments: at least one string, the first not empty, none with a NUL byte.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+pub struct Argv(Vec<String>);
+
+impl Argv {
+    /// All strings, the command first.
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The command: the first string.
+    pub fn program(&self) -> &str {
+        &self.0[0]
+    }
+}
+
+impl TryFrom<Vec<String>> for Argv {
+    type Error = InvalidValue;
+    fn try_from(argv: Vec<String>) -> Result<Self, InvalidValue> {
+        if argv.first().is_none_or(String::is_empty) {
+            return refuse("there is no command");
+        }
+        match argv.iter().position(|arg| arg.contains('\0')) {
+            Some(index) => refuse(format!("argument {index} has a NUL byte")),
+            None => Ok(Self(argv)),
+        }
+    }
+}
+
+impl From<Argv> for Vec<String> {
+    fn from(argv: Argv) -> Self {
+        argv.0
+    }
+}
+
+/// Environment variables: no name is empty or has `=`, nothing has a NUL byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Sets one variable.
+    ///
+    /// # Errors
+    /// When the name or the value can't be one.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) -> Result<(), InvalidValue> {
+        let (name, value) = (name.into(), value.into());
+        check_variable(&name, &value)?;
+        self.0.insert(name, value);
+        Ok(())
+    }
+
+    /// All variables.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+fn check_variable(name: &str, value: &str) -> Result<(), InvalidValue> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return refuse(format!("`{}` can't be the name of a variable", name.escape_debug()));
+    }
+    if value.contains('\0') {
+        return refuse(format!("the value of `{name}` has a NUL byte"));
+    }
+    Ok(())
+}
+
+impl TryFrom<BTreeMap<String, String>> for Environment {
+    type Error = InvalidValue;
+    fn try_from(map: BTreeMap<String, String>) -> Result<Self, InvalidValue> {
+        map.iter().try_for_each(|(name, value)| check_variable(name, value))?;
+        Ok(Self(map))
+    }
+}
+
+impl From<Environment> for BTreeMap<String, String> {
+    fn from(environment: Environment) -> Self {
+        environment.0
+    }
+}
+
+/// Who the command is inside: `"uid:gid"`, each 0 to 4294967294.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct User {
+    /// The user id inside.
+    pub uid: u32,
+    /// The group id inside.
+    pub gid: u32,
+}
+
+impl Default for User {
+    fn default() -> Self {
+        Self { uid: 1000, gid: 1000 }
+    }
+}
+
+impl std::str::FromStr for User {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        // (uid_t) -1 means "leave it alone" to setresuid(2) and can't be a user. A plain sign is no digit.
+        let id = |part: &str| match part.parse::<u32>() {
+            Ok(id) if id != u32::MAX && part.bytes().all(|b| b.is_ascii_digit()) => Some(id),
+            _ => None,
+        };
+        match text.split_once(':').map(|(uid, gid)| (id(uid), id(gid))) {
+            Some((Some(uid), Some(gid))) => Ok(Self { uid, gid }),
+            _ => refuse(format!("`{}` is not \"uid:gid\" in numbers, such as \"1000:1000\"", text.escape_debug())),
+        }
+    }
+}
+
+impl TryFrom<String> for User {
+    type Error = InvalidValue;
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        text.parse()
+    }
+}
+
+impl From<User> for String {
+    fn from(user: User) -> Self {
+        format!("{}:{}", user.uid, user.gid)
+    }
+}
+
+/// One file that is written to the workspace before the command starts, mode 0644, or 0755 if executable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Where, below the workspace; parents are made.
+    pub path: WorkspacePath,
+    /// What.
+    pub content: Content,
+    /// Whether it may be executed.
+    #[serde(default)]
+    pub executable: bool,
+}
+
+/// What `/workspace` is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Workspace {
+    /// A private temporary directory on disk, gone with the sandbox.
+    #[default]
+    Temp,
+    /// One in memory, gone with the sandbox.
+    Tmpfs,
+    /// An existing directory of the host, which stays.
+    Path(AbsolutePath),
+}
+
+/// What the root file system is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Root {
+    /// The host's `/usr` and the few files of `/etc` that programs need, read-only.
+    #[default]
+    Host,
+    /// An extracted root file system, read-only.
+    Path(AbsolutePath),
+}
+
+/// Which system calls the command may make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seccomp {
+    /// A built-in policy.
+    Builtin(String),
+    /// A policy of one's own in a file of the host, in the OCI `linux.seccomp` form.
+    Path(AbsolutePath),
+}
+
+impl Default for Seccomp {
+    fn default() -> Self {
+        Self::Builtin("default".to_owned())
+    }
+}
+
+impl Seccomp {
+    /// The name that the result shows.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Builtin(name) => name,
+            Self::Path(path) => path.as_str(),
+        }
+    }
+}
+
+/// A JSON value that is a word, or `{"path": "/…"}`.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a name, or an object with one absolute `path`")]
+enum WordOrPath {
+    Word(String),
+    Path(PathObject),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PathObject {
+    path: String,
+}
+
+impl WordOrPath {
+    fn path(path: &AbsolutePath) -> Self {
+        Self::Path(PathObject { path: path.as_str().to_owned() })
+    }
+}
+
+macro_rules! word_or_path {
+    ($name:ident, $to:expr, $from:expr) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let to: fn(&$name) -> WordOrPath = $to;
+                to(self).serialize(serializer)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let from: fn(WordOrPath) -> Result<$name, InvalidValue> = $from;
+                from(WordOrPath::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+word_or_path!(
+    Workspace,
+    |workspace| match workspace {
+        Workspace::Temp => WordOrPath::Word("temp".to_owned()),
+        Workspace::Tmpfs => WordOrPath::Word("tmpfs".to_owned()),
+        Workspace::Path(path) => WordOrPath::path(path),
+    },
+    |value| match value {
+        WordOrPath::Word(word) if word == "temp" => Ok(Workspace::Temp),
+        WordOrPath::Word(word) if word == "tmpfs" => Ok(Workspace::Tmpfs),
+        WordOrPath::Word(word) =>
+            refuse(format!("`{word}` is neither \"temp\" nor \"tmpfs\" nor {{\"path\": \"/abs/dir\"}}")),
+        WordOrPath::Path(object) => Ok(Workspace::Path(object.path.try_into()?)),
+    }
+);
+
+word_or_path!(
+    Root,
+    |root| match root {
+        Root::Host => WordOrPath::Word("host".to_owned()),
+        Root::Path(path) => WordOrPath::path(path),
+    },
+    |value| match value {
+        WordOrPath::Word(word) if word == "host" => Ok(Root::Host),
+        WordOrPath::Word(word) => refuse(format!("`{word}` is neither \"host\" nor {{\"path\": \"/abs/rootfs\"}}")),
+        WordOrPath::Path(object) => Ok(Root::Path(object.path.try_into()?)),
+    }
+);
+
+word_or_path!(
+    Seccomp,
+    |seccomp| match seccomp {
+        Seccomp::Builtin(name) => WordOrPath::Word(name.clone()),
+        Seccomp::Path(path) => WordOrPath::path(path),
+    },
+    |value| match value {
+        WordOrPath::Word(name) => Seccomp::builtin(&name),
+        WordOrPath::Path(object) => Ok(Seccomp::Path(object.path.try_into()?)),
+    }
+);
+
+impl Seccomp {
+    /// The built-in policy `name`.
+    ///
+    /// # Errors
+    /// When there is none of that name; the message lists those that there are.
+    pub fn builtin(name: &str) -> Result<Self, InvalidValue> {
+        let names = crate::seccomp::builtin_names();
+        if names.contains(&name) {
+            return Ok(Self::Builtin(name.to_owned()));
+        }
+        refuse(format!(
+            "there is no built-in policy `{}`, only {}; one of your own is {{\"path\": \"/…\"}}",
+            name.escape_debug(),
+            names.join(", ")
+        ))
+    }
+}
+
+/// A path of the host that the caller adds; always nosuid and nodev.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// The path on the host.
+    pub source: AbsolutePath,
+    /// Where it appears in the sandbox.
+    pub target: AbsolutePath,
+    /// Whether it may be written to.
+    #[serde(default)]
+    pub writable: bool,
+}
+
+/// Which network the command has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// A network namespace of its own with only loopback, up.
+    #[default]
+    None,
+    /// The host's.
+    Host,
+}

@@ -1,0 +1,11 @@
+//! The job and the result as types. What parses is valid: a value out of range never becomes one of these.
+
+pub mod artifact;
+pub mod content;
+pub mod isolation;
+pub mod job;
+pub mod limit;
+pub mod options;
+pub mod outcome;
+#[cfg(test)]
+mod tests;

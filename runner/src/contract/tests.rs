@@ -1,0 +1,71 @@
+//! The contract's own promises that need no kernel: what parses, what is refused and in which words.
+
+use super::job::Job;
+use super::limit::Limit;
+
+fn refusal(json: &str) -> String {
+    Job::from_json(json.as_bytes()).expect_err("the job must be refused").to_string()
+}
+
+#[test]
+fn a_command_alone_is_a_job_with_every_default() {
+    let job = Job::from_json(br#"{"command": ["true"]}"#).unwrap();
+    assert_eq!(job.limits.wall_ms, Limit::At(30_000));
+    assert_eq!(job.limits.memory_bytes, Limit::At(536_870_912));
+    assert_eq!(job.cwd.as_str(), "/workspace");
+    assert_eq!(String::from(job.user), "1000:1000");
+}
+
+#[test]
+fn an_unknown_field_is_named() {
+    assert!(refusal(r#"{"command": ["true"], "memroy": 1}"#).contains("unknown field `memroy`"));
+    let nested = refusal(r#"{"command": ["true"], "limits": {"pidz": 1}}"#);
+    assert!(nested.contains("unknown field `pidz`") && nested.contains("`limits"), "{nested}");
+}
+
+#[test]
+fn a_limit_out_of_range_names_the_field_and_the_range() {
+    for value in ["0", "-1", "4194305", "18446744073709551616", "1e308", "\"64\"", "null", "1.5", "[]"] {
+        let message = refusal(&format!(r#"{{"command": ["true"], "limits": {{"pids": {value}}}}}"#));
+        assert!(message.contains("`pids` is") && message.contains("1 to 4194304"), "{value}: {message}");
+    }
+}
+
+#[test]
+fn null_is_never_unlimited_and_never_absent() {
+    for field in ["id", "env", "user", "cwd", "stdin", "files", "limits", "artifacts", "network", "version"] {
+        assert!(Job::from_json(format!(r#"{{"command": ["true"], "{field}": null}}"#).as_bytes()).is_err(), "{field}");
+    }
+}
+
+#[test]
+fn a_path_that_leaves_the_workspace_is_refused_by_name() {
+    for path in ["../x", "/x", "", "a/../b", "a//b", "./a", "a/", "a\\u0000b"] {
+        let json = format!(r#"{{"command": ["true"], "files": [{{"path": "{path}", "content": ""}}]}}"#);
+        assert!(refusal(&json).contains("files[0].path"), "{path}");
+    }
+}
+
+#[test]
+fn anything_after_the_object_is_an_error() {
+    assert!(refusal(r#"{"command": ["true"]} {}"#).contains("follows"));
+    assert!(refusal("").contains("EOF"));
+}
+
+#[test]
+fn a_job_survives_the_round_trip() {
+    let json = br#"{"command":["a","b"],"env":{"A":"1"},"user":"0:0","stdin":{"base64":"/w=="},
+        "files":[{"path":"a/b","content":"x","executable":true}],"workspace":{"path":"/w"},"root":{"path":"/r"},
+        "mounts":[{"source":"/s","target":"/t","writable":true}],"network":"host",
+        "limits":{"cpus":1.5,"wall_ms":"max","tmp_bytes":4096},"seccomp":"strict","require":["cgroup"],
+        "artifacts":{"paths":["dist"],"directory":"/out"}}"#;
+    let job = Job::from_json(json).unwrap();
+    let again = Job::from_json(&serde_json::to_vec(&job).unwrap()).unwrap();
+    assert_eq!(job, again);
+}
+
+#[test]
+fn deep_json_is_an_error_in_bounded_memory() {
+    let deep = "[".repeat(100_000);
+    assert!(refusal(&format!(r#"{{"command": {deep}"#)).contains("command"));
+}

@@ -1,0 +1,28 @@
+//! The contract between whoever asks for a sandbox and `pinfold-runner`, which builds it: the JSON job, the JSON
+//! result, and the runner's command-line options.
+//!
+//! This library describes and checks; it makes no system call and confines nothing. The program that does is this
+//! package's binary.
+
+pub mod contract;
+pub mod seccomp;
+
+pub use contract::artifact::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts};
+pub use contract::content::Content;
+pub use contract::isolation::{CgroupVersion, Groups, Isolation, Mechanism, Requirement, WorkspaceMechanism};
+pub use contract::job::{
+    AbsolutePath, Argv, Cwd, Environment, FileEntry, InvalidValue, Job, JobError, Mount, Network, Root, SandboxId, Seccomp, User, Workspace,
+    WorkspacePath,
+};
+pub use contract::limit::{Limit, Limits};
+pub use contract::options::{ControlMessage, RunnerOptions};
+pub use contract::outcome::{Failure, Outcome, Status, Usage};
+
+/// The version of the contract that this build speaks: the `version` of jobs and results.
+pub const CONTRACT_VERSION: u32 = 1;
+
+/// The largest job that the runner reads, in bytes: 64 MiB.
+pub const MAX_JOB_BYTES: usize = 64 << 20;
+
+/// Where the workspace is mounted in every sandbox.
+pub const WORKSPACE: &str = "/workspace";

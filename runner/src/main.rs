@@ -1,0 +1,108 @@
+//! `pinfold-runner`: reads one JSON job on stdin, runs it in a sandbox of its own, writes one JSON result on stdout.
+//!
+//! It is freshly exec'd for each job and has one thread from beginning to end, so after a fork it may allocate and use
+//! ordinary code; that is checked when it starts. Three kinds of process come from this program, and each says in its
+//! file what it is there for: the runner (`run`), the sandbox's init (`init`), and the command's process until exec
+//! (`command`).
+
+mod artifact;
+mod cgroup;
+mod command;
+mod descriptors;
+mod environment;
+mod failure;
+mod fence;
+mod identity;
+mod init;
+mod message;
+mod plan;
+mod rlimit;
+mod run;
+mod state;
+mod stream;
+mod sys;
+mod tree;
+mod view;
+mod wait;
+mod watch;
+
+use pinfold_runner::{Failure, Job, MAX_JOB_BYTES, Outcome, RunnerOptions, Status};
+use std::io::{Read, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// What the runner exits with when Pinfold could not do what the job asked.
+const FAILED: u8 = 125;
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    if descriptors::fill_standard().is_err() || !is_single_threaded() {
+        return ExitCode::from(FAILED);
+    }
+    sys::signal::ignore_sigpipe();
+    let options = match RunnerOptions::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(message) => return answer(&Outcome::failed("", Failure::new("usage", message))),
+    };
+    if options.sweep {
+        return sweep();
+    }
+    match run_job(&options, start) {
+        Ok(outcome) => answer(&outcome),
+        Err((id, failure)) => answer(&Outcome::failed(id, failure)),
+    }
+}
+
+/// Clears what crashed runners left; every start does this too. Says nothing when all went well.
+fn sweep() -> ExitCode {
+    match state::State::open().and_then(|state| state.sweep()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => answer(&Outcome::failed("", error.into())),
+    }
+}
+
+/// Everything from the job to its result. An error is paired with the id to answer under.
+fn run_job(options: &RunnerOptions, start: Instant) -> Result<Outcome, (String, Failure)> {
+    let unnamed = |failure| (String::new(), failure);
+    plan::check_kernel().map_err(unnamed)?;
+    let descriptors = descriptors::adopt(options).map_err(unnamed)?;
+    let json = read_job().map_err(unnamed)?;
+    let job = Job::from_json(&json).map_err(|error| unnamed(Failure::new("bad_job", error.to_string())))?;
+    drop(json);
+    let id = match &job.id {
+        Some(id) => id.as_str().to_owned(),
+        None => run::random_id(),
+    };
+    run::run(&job, id.clone(), descriptors, options.terminal, start).map_err(|failure| (id, failure))
+}
+
+/// Forking is only safe as it is done here as long as nobody else runs in this process.
+fn is_single_threaded() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+}
+
+/// Reads stdin to its end. Nothing starts before: half a job must never run.
+fn read_job() -> Result<Vec<u8>, Failure> {
+    let mut json = Vec::new();
+    let read = std::io::stdin().lock().take(MAX_JOB_BYTES as u64 + 1).read_to_end(&mut json);
+    match read {
+        Err(error) => Err(Failure::new("bad_job", format!("failed to read the job from stdin: {error}"))),
+        Ok(_) if json.len() > MAX_JOB_BYTES => {
+            Err(Failure::new("bad_job", format!("the job is longer than {MAX_JOB_BYTES} bytes")))
+        }
+        Ok(_) if json.is_empty() => Err(Failure::new("bad_job", "there is no job on stdin")
+            .with_hint("pinfold-runner reads one JSON job to end-of-file; people want `pinfold run`")),
+        Ok(_) => Ok(json),
+    }
+}
+
+/// Writes the one line. Where nobody reads it any more there is nobody to tell that either.
+fn answer(outcome: &Outcome) -> ExitCode {
+    let mut line = match serde_json::to_vec(outcome) {
+        Ok(line) => line,
+        Err(_a_result_is_always_json) => return ExitCode::from(FAILED),
+    };
+    line.push(b'\n');
+    let _nobody_reads = std::io::stdout().lock().write_all(&line);
+    if outcome.status == Status::Failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+}

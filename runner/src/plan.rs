@@ -1,0 +1,119 @@
+//! A job as this host will carry it out: every default resolved, before anything is made.
+
+use crate::failure::{At, Step};
+use crate::identity::HostIds;
+use crate::sys::{self, process};
+use crate::view::{Size, Sizes};
+use pinfold_runner::seccomp::{self, Program};
+use pinfold_runner::{Failure, Job, Limit, Network, Seccomp, Workspace};
+
+/// What the runner, init and the command's process all go by.
+pub(crate) struct Plan<'a> {
+    pub(crate) job: &'a Job,
+    /// Whether root started us: then the sandbox has a uid of its own and the caller's paths are opened by root.
+    pub(crate) privileged: bool,
+    pub(crate) host: HostIds,
+    pub(crate) sizes: Sizes,
+    /// The most that a workspace on disk may grow, in bytes.
+    pub(crate) watched_bytes: Option<u64>,
+    pub(crate) policy: Program,
+    /// Whether making set-id files is refused: where the command can write to a directory of the host.
+    pub(crate) forbids_set_id: bool,
+    pub(crate) terminal: Option<(u16, u16)>,
+}
+
+/// The oldest kernel that has all that we build on: mount_setattr (5.12), Landlock (5.13), and what RHEL 9 ships.
+const OLDEST_KERNEL: (u32, u32) = (5, 14);
+
+/// Refuses a kernel that is too old.
+pub(crate) fn check_kernel() -> Result<(), Failure> {
+    let release = process::kernel_release().unwrap_or_default();
+    let mut numbers = release.split(['.', '-', '+']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= OLDEST_KERNEL {
+        return Ok(());
+    }
+    let (major, minor) = OLDEST_KERNEL;
+    Err(Failure::new("unsupported_kernel", format!("this kernel is Linux {release}, Pinfold needs {major}.{minor} or newer"))
+        .with_hint("boot a newer kernel"))
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(job: &'a Job, slot: u32, terminal: Option<(u16, u16)>) -> Result<Self, Failure> {
+        let (uid, gid) = (process::effective_uid(), process::effective_gid());
+        let privileged = uid == 0;
+        let host = if privileged { HostIds { uid: slot, gid: slot } } else { HostIds { uid, gid } };
+        let on_disk = match job.workspace {
+            Workspace::Temp => job.limits.workspace_bytes.unwrap_or(Limit::At(1 << 30)).value(),
+            Workspace::Path(_) => job.limits.workspace_bytes.unwrap_or(Limit::Max).value(),
+            Workspace::Tmpfs => None,
+        };
+        Ok(Self {
+            job,
+            privileged,
+            host,
+            sizes: sizes(job),
+            watched_bytes: on_disk,
+            policy: policy(&job.seccomp)?,
+            forbids_set_id: matches!(job.workspace, Workspace::Path(_)) || job.mounts.iter().any(|mount| mount.writable),
+            terminal,
+        })
+    }
+
+    /// The namespaces of the sandbox, by their names in `/proc/PID/ns`.
+    pub(crate) fn namespaces(&self) -> Vec<String> {
+        let all = ["user", "pid", "mount", "net", "ipc", "uts", "cgroup"];
+        all.iter().filter(|name| **name != "net" || self.own_network()).map(|name| (*name).to_owned()).collect()
+    }
+
+    pub(crate) fn own_network(&self) -> bool {
+        self.job.network == Network::None
+    }
+
+    /// The flags for clone3(2). The command makes its cgroup namespace itself, once it is in its cgroup.
+    pub(crate) fn clone_flags(&self) -> i32 {
+        let network = if self.own_network() { libc::CLONE_NEWNET } else { 0 };
+        libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | network
+    }
+}
+
+fn sizes(job: &Job) -> Sizes {
+    let half = match job.limits.memory_bytes {
+        Limit::At(bytes) => Size::Bytes(bytes / 2),
+        Limit::Max => Size::HalfOfMachine,
+    };
+    let size = |limit: Option<Limit<u64>>| match limit {
+        None => half,
+        Some(Limit::At(bytes)) => Size::Bytes(bytes),
+        Some(Limit::Max) => Size::Unlimited,
+    };
+    Sizes {
+        tmp: size(job.limits.tmp_bytes),
+        shm: size(Some(job.limits.shm_bytes)),
+        workspace: size(job.limits.workspace_bytes),
+    }
+}
+
+fn policy(seccomp: &Seccomp) -> Result<Program, Failure> {
+    match seccomp {
+        Seccomp::Builtin(name) => {
+            Ok(seccomp::builtin(name).ok_or(sys::Errno(libc::ENOENT)).at(Step::LoadPolicy, name)?)
+        }
+        Seccomp::Path(path) => {
+            use std::io::Read;
+            let mut bytes = Vec::new();
+            std::fs::File::open(path.as_str())
+                .and_then(|file| file.take(seccomp::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
+                .at(Step::LoadPolicy, path.as_str())?;
+            seccomp::load(&bytes).map_err(|error| {
+                use std::error::Error;
+                let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+                let failure = Failure::new("seccomp", format!("`{path}`: {error}{cause}"));
+                match error.hint() {
+                    Some(hint) => failure.with_hint(hint),
+                    None => failure,
+                }
+            })
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Resource limits of the command: fixed ones for everybody, so that nothing depends on what the caller happened to
+//! have, and those that stand in where there is no cgroup.
+
+use crate::failure::{At, Step, StepError};
+use crate::sys::resource::lower;
+use pinfold_runner::{Job, Limit};
+
+/// The main thread's stack, and the default of every other: what shells give people.
+const STACK_BYTES: u64 = 8 << 20;
+/// Memory that may be locked, mlock(2): systemd's and Docker's default.
+const LOCKED_BYTES: u64 = 8 << 20;
+/// Bytes in POSIX message queues, mq_overview(7): the kernel's default.
+const QUEUE_BYTES: u64 = 819_200;
+
+/// Sets hard and soft limits alike. `alone`: no cgroup holds memory, processes and CPU time.
+pub(crate) fn set(job: &Job, alone: bool) -> Result<(), StepError> {
+    let limits = &job.limits;
+    // No core files: they are written by the host, and `core_pattern` may hand them to a program of the host.
+    lower(libc::RLIMIT_CORE, 0).at(Step::SetResourceLimit, "core")?;
+    lower(libc::RLIMIT_STACK, STACK_BYTES).at(Step::SetResourceLimit, "stack")?;
+    lower(libc::RLIMIT_MEMLOCK, LOCKED_BYTES).at(Step::SetResourceLimit, "memlock")?;
+    lower(libc::RLIMIT_MSGQUEUE, QUEUE_BYTES).at(Step::SetResourceLimit, "msgqueue")?;
+    lower(libc::RLIMIT_NICE, 0).at(Step::SetResourceLimit, "nice")?;
+    lower(libc::RLIMIT_RTPRIO, 0).at(Step::SetResourceLimit, "rtprio")?;
+    if let Limit::At(files) = limits.open_files {
+        let set = lower(libc::RLIMIT_NOFILE, files).at(Step::SetResourceLimit, "nofile")?;
+        let is_less = set < files && files != 1024;
+        if is_less {
+            return Err(crate::sys::Errno(libc::EPERM)).at(Step::SetResourceLimit, format!("nofile = {files}"));
+        }
+    }
+    if !alone {
+        return Ok(());
+    }
+    if let Limit::At(bytes) = limits.memory_bytes {
+        // Of each process: heap and private writable mappings (since Linux 4.7). RLIMIT_AS would count what the JVM,
+        // Go and Node merely reserve, and break them.
+        lower(libc::RLIMIT_DATA, bytes).at(Step::SetResourceLimit, "data")?;
+    }
+    if let Limit::At(count) = limits.pids {
+        // Counted per user and user namespace (since Linux 5.14), so this is the sandbox's own count; init is in it.
+        lower(libc::RLIMIT_NPROC, count + 1).at(Step::SetResourceLimit, "nproc")?;
+    }
+    if let Limit::At(ms) = limits.cpu_ms {
+        lower(libc::RLIMIT_CPU, ms.div_ceil(1000)).at(Step::SetResourceLimit, "cpu")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! What a sandbox has on the host's disk while it lives: one directory, its slot, named by a number that in root's case
+//! is also the sandbox's uid. A lock on the directory says that the sandbox lives; whoever gets the lock of a slot that
+//! is not his own may sweep it. Age and name say nothing.
+
+use crate::failure::{At, Step, StepError};
+use crate::sys::{self, Errno, file, process};
+use crate::{cgroup, tree};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+/// Where the slots are.
+pub(crate) struct State {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+/// The uids that root's sandboxes run under, unless `PINFOLD_UIDS=FIRST-LAST` says otherwise: 0x70000000 to 0x7000FFFF,
+/// which systemd's table of uids lists as unused, above the ranges of users, containers and `/etc/subuid`.
+const DEFAULT_UIDS: (u32, u32) = (0x7000_0000, 0x7000_FFFF);
+
+/// No range may reach below this: there are the system's and people's uids, and systemd's dynamic ones.
+const LOWEST_UID: u32 = 65536;
+
+impl State {
+    /// Opens the state directory and makes it if it is absent. It must be ours and closed to everybody else: a
+    /// directory below `/var/tmp` may have been put there by another user.
+    pub(crate) fn open() -> Result<Self, StepError> {
+        let uid = process::effective_uid();
+        let path = match std::env::var_os("PINFOLD_STATE_DIR") {
+            Some(path) => PathBuf::from(path),
+            None if uid == 0 => PathBuf::from("/var/lib/pinfold"),
+            None => PathBuf::from(format!("/var/tmp/pinfold-{uid}")),
+        };
+        let shown = path.to_string_lossy().into_owned();
+        let dir = match open_directory(&shown) {
+            Err(Errno(libc::ENOENT)) => {
+                use std::os::unix::fs::DirBuilderExt;
+                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+                made.at(Step::OpenState, &shown)?;
+                open_directory(&shown)
+            }
+            other => other,
+        }
+        .at(Step::OpenState, &shown)?;
+        let stat = file::fstat(dir.as_fd()).at(Step::OpenState, &shown)?;
+        if stat.st_uid != uid || stat.st_mode & 0o077 != 0 {
+            return Err(Errno(libc::EACCES)).at(Step::OpenState, shown);
+        }
+        Ok(Self { dir, path })
+    }
+
+    /// Removes what dead sandboxes left: their slots, workspaces and cgroups.
+    pub(crate) fn sweep(&self) -> Result<(), StepError> {
+        let shown = self.path.to_string_lossy();
+        for name in tree::names(self.dir.as_fd()).at(Step::OpenState, &shown)? {
+            if let Some(dead) = self.lock(&name) {
+                // One ruin that can't be cleared must not stop every job to come: the next start tries again.
+                let _swept_next_time = dead.remove();
+            }
+        }
+        Ok(())
+    }
+
+    /// The slot `name` if it exists and nobody holds its lock.
+    fn lock(&self, name: &CString) -> Option<Slot> {
+        let number = name.to_str().ok()?.parse().ok()?;
+        let dir = file::openat(Some(self.dir.as_fd()), name, tree::DIRECTORY, 0).ok()?;
+        if !file::try_lock(dir.as_fd()).ok()? {
+            return None;
+        }
+        // The owner may have removed it between our open and our lock; then another may be there under that name.
+        let (ours, there) = (file::fstat(dir.as_fd()).ok()?, file::fstatat(self.dir.as_fd(), name).ok()?);
+        let same = ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+        let parent = self.dir.try_clone().ok()?;
+        same.then(|| Slot { number, dir, parent, path: self.path.join(tree::shown(name)) })
+    }
+
+    /// Takes a free slot. Starting at a random number, two runners seldom try the same one.
+    pub(crate) fn take_slot(&self, seed: u64) -> Result<Slot, StepError> {
+        let shown = self.path.to_string_lossy();
+        let (first, last) = uids().at(Step::TakeSlot, "PINFOLD_UIDS")?;
+        let count = u64::from(last - first) + 1;
+        for attempt in 0..count {
+            let number = first + u32::try_from((seed % count + attempt) % count).unwrap_or(0);
+            let name = sys::c_string(number.to_string()).at(Step::TakeSlot, &shown)?;
+            match file::mkdirat(self.dir.as_fd(), &name, 0o700) {
+                Ok(()) => {
+                    // A sweeper may hold the lock of a slot that was just made; then it is his to remove.
+                    if let Some(slot) = self.lock(&name) {
+                        return Ok(slot);
+                    }
+                }
+                Err(Errno(libc::EEXIST)) => {}
+                Err(errno) => return Err(errno).at(Step::TakeSlot, shown),
+            }
+        }
+        Err(Errno(libc::EUSERS)).at(Step::TakeSlot, shown)
+    }
+}
+
+fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
+    file::open(path, tree::DIRECTORY)
+}
+
+fn uids() -> Result<(u32, u32), Errno> {
+    let Ok(text) = std::env::var("PINFOLD_UIDS") else { return Ok(DEFAULT_UIDS) };
+    text.split_once('-')
+        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)))
+        .filter(|(first, last)| first <= last && *first >= LOWEST_UID && *last < u32::MAX)
+        .ok_or(Errno(libc::EINVAL))
+}
+
+/// A sandbox's place on disk, and its claim to a number. The lock lives as long as the descriptor, which init inherits:
+/// while init lives, nobody sweeps.
+pub(crate) struct Slot {
+    pub(crate) number: u32,
+    pub(crate) dir: OwnedFd,
+    parent: OwnedFd,
+    path: PathBuf,
+}
+
+impl Slot {
+    /// Where the slot is on the host.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Writes down which cgroups belong to this sandbox, for whoever may have to sweep it.
+    pub(crate) fn record_cgroups(&self, paths: &[String]) -> Result<(), StepError> {
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+        let record = file::openat(Some(self.dir.as_fd()), CGROUPS, flags, 0o600).at(Step::TakeSlot, "cgroups")?;
+        file::write_all(record.as_fd(), paths.join("\n").as_bytes()).at(Step::TakeSlot, "cgroups")
+    }
+
+    /// Removes the slot with all that is in it and in its cgroups. Nothing of the sandbox may run any more.
+    pub(crate) fn remove(self) -> Result<(), Errno> {
+        // A record that names anything but a group of this very number was not written by us.
+        let own_name = cgroup::group_name(self.number);
+        if let Ok(record) = std::fs::read_to_string(self.path.join("cgroups")) {
+            for path in record.lines().filter(|path| path.split('/').any(|part| part == own_name)) {
+                cgroup::remove(path);
+            }
+        }
+        self.remove_files()
+    }
+
+    /// Removes the slot's files only; the cgroups are gone already.
+    pub(crate) fn remove_files(self) -> Result<(), Errno> {
+        tree::clear(self.dir.as_fd())?;
+        let name = sys::c_string(self.number.to_string())?;
+        file::unlinkat(self.parent.as_fd(), &name, true)
+    }
+}
+
+const CGROUPS: &std::ffi::CStr = c"cgroups";

@@ -1,0 +1,249 @@
+//! Files and directories by descriptor: openat2(2) and its kin. Nothing here follows a path of the sandbox's by name.
+
+use super::{Errno, c_string, check, check_int, owned, retry};
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// Resolution rules of openat2(2), Linux 5.6.
+#[derive(Clone, Copy)]
+pub(crate) enum Resolve {
+    /// Below the directory, through no symbolic link at all.
+    BeneathNoSymlinks,
+    /// As if the directory were `/`, through no symbolic link at all.
+    InRootNoSymlinks,
+}
+
+/// `openat2(2)`, Linux 5.6: always close-on-exec.
+pub(crate) fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, how: Resolve) -> Result<OwnedFd, Errno> {
+    let resolve = match how {
+        Resolve::BeneathNoSymlinks => libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS,
+        Resolve::InRootNoSymlinks => {
+            libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_SYMLINKS
+        }
+    };
+    // SAFETY: open_how is plain integers, for which all zeroes is a value.
+    let mut open_how: libc::open_how = unsafe { std::mem::zeroed() };
+    open_how.flags = (flags | libc::O_CLOEXEC) as u64;
+    open_how.mode = u64::from(mode);
+    open_how.resolve = resolve;
+    loop {
+        // SAFETY: the kernel reads the path and `open_how` of the given size during the call and keeps neither.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_openat2,
+                dir.as_raw_fd(),
+                path.as_ptr(),
+                &raw const open_how,
+                size_of::<libc::open_how>(),
+            )
+        };
+        match owned(fd) {
+            // A rename or mount elsewhere on the system may race with RESOLVE_*; the man page says to try again.
+            Err(Errno(libc::EAGAIN | libc::EINTR)) => {}
+            other => return other,
+        }
+    }
+}
+
+/// `openat(2)` from a directory, or from the current one when `dir` is `None`; always close-on-exec.
+pub(crate) fn openat(dir: Option<BorrowedFd<'_>>, path: &CStr, flags: i32, mode: u32) -> Result<OwnedFd, Errno> {
+    let dir = dir.map_or(libc::AT_FDCWD, |dir| dir.as_raw_fd());
+    // SAFETY: the kernel reads the path during the call and keeps nothing.
+    retry(|| owned(i64::from(unsafe { libc::openat(dir, path.as_ptr(), flags | libc::O_CLOEXEC, mode) })))
+}
+
+/// `openat(2)` of an absolute path.
+pub(crate) fn open(path: &str, flags: i32) -> Result<OwnedFd, Errno> {
+    openat(None, &c_string(path)?, flags, 0)
+}
+
+/// `mkdirat(2)`.
+pub(crate) fn mkdirat(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> Result<(), Errno> {
+    // SAFETY: the kernel reads the path during the call and keeps nothing.
+    check_int(unsafe { libc::mkdirat(dir.as_raw_fd(), path.as_ptr(), mode) }).map(drop)
+}
+
+/// `symlinkat(2)`.
+pub(crate) fn symlinkat(target: &CStr, dir: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the kernel reads both paths during the call and keeps nothing.
+    check_int(unsafe { libc::symlinkat(target.as_ptr(), dir.as_raw_fd(), path.as_ptr()) }).map(drop)
+}
+
+/// `unlinkat(2)`; `directory` removes an empty directory.
+pub(crate) fn unlinkat(dir: BorrowedFd<'_>, path: &CStr, directory: bool) -> Result<(), Errno> {
+    let flags = if directory { libc::AT_REMOVEDIR } else { 0 };
+    // SAFETY: the kernel reads the path during the call and keeps nothing.
+    check_int(unsafe { libc::unlinkat(dir.as_raw_fd(), path.as_ptr(), flags) }).map(drop)
+}
+
+/// `fchown(2)`.
+pub(crate) fn fchown(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Errno> {
+    // SAFETY: takes no memory.
+    check_int(unsafe { libc::fchown(fd.as_raw_fd(), uid, gid) }).map(drop)
+}
+
+/// `fchownat(2)` without following a link.
+pub(crate) fn fchownat(dir: BorrowedFd<'_>, path: &CStr, uid: u32, gid: u32) -> Result<(), Errno> {
+    // SAFETY: the kernel reads the path during the call and keeps nothing.
+    check_int(unsafe { libc::fchownat(dir.as_raw_fd(), path.as_ptr(), uid, gid, libc::AT_SYMLINK_NOFOLLOW) }).map(drop)
+}
+
+/// `fchmod(2)`.
+pub(crate) fn fchmod(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+    // SAFETY: takes no memory.
+    check_int(unsafe { libc::fchmod(fd.as_raw_fd(), mode) }).map(drop)
+}
+
+/// `fstat(2)`.
+pub(crate) fn fstat(fd: BorrowedFd<'_>) -> Result<libc::stat, Errno> {
+    // SAFETY: stat is plain integers, for which all zeroes is a value.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one stat into the space that we own, during the call.
+    check_int(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) })?;
+    Ok(stat)
+}
+
+/// `fstatat(2)` without following a link.
+pub(crate) fn fstatat(dir: BorrowedFd<'_>, path: &CStr) -> Result<libc::stat, Errno> {
+    // SAFETY: stat is plain integers, for which all zeroes is a value.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
+    // SAFETY: the kernel reads the path and writes one stat into the space that we own, during the call.
+    check_int(unsafe { libc::fstatat(dir.as_raw_fd(), path.as_ptr(), &raw mut stat, flags) })?;
+    Ok(stat)
+}
+
+/// The type of the file system that holds `path`: `statfs(2)`.
+pub(crate) fn file_system_magic(path: &CStr) -> Result<i64, Errno> {
+    // SAFETY: statfs is plain integers, for which all zeroes is a value.
+    let mut statfs: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel reads the path and writes one statfs into the space that we own, during the call.
+    check_int(unsafe { libc::statfs(path.as_ptr(), &raw mut statfs) })?;
+    Ok(statfs.f_type)
+}
+
+/// `flock(2)`, exclusive and without waiting: false when somebody else holds the lock.
+pub(crate) fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    // SAFETY: takes no memory.
+    match check_int(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(Errno(libc::EWOULDBLOCK)) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// `chdir(2)`.
+pub(crate) fn chdir(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the kernel reads the path during the call and keeps nothing.
+    check_int(unsafe { libc::chdir(path.as_ptr()) }).map(drop)
+}
+
+/// `fchdir(2)`.
+pub(crate) fn fchdir(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: takes no memory.
+    check_int(unsafe { libc::fchdir(fd.as_raw_fd()) }).map(drop)
+}
+
+/// `umask(2)`; can't fail.
+pub(crate) fn umask(mask: u32) {
+    // SAFETY: takes no memory.
+    unsafe { libc::umask(mask) };
+}
+
+/// `read(2)`.
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes at most the buffer's length into it, during the call.
+    retry(|| check(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) } as i64))
+        .map(|n| n as usize)
+}
+
+/// `write(2)`.
+pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel reads the bytes during the call and keeps nothing.
+    retry(|| check(unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) } as i64))
+        .map(|n| n as usize)
+}
+
+/// `write(2)` until everything is written.
+pub(crate) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let written = write(fd, bytes)?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+/// Makes every descriptor from `first` on close-on-exec: `close_range(2)`, Linux 5.9; the flag is Linux 5.11.
+pub(crate) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: takes no memory, and closes nothing now.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) }).map(drop)
+}
+
+/// Closes the descriptors from `first` to `last`: `close_range(2)`, Linux 5.9. Only for descriptors that nothing in
+/// this process owns.
+pub(crate) fn close_range(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: takes no memory; the callers name only descriptors that were inherited and have no owner.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) }).map(drop)
+}
+
+/// `dup3(2)`/`dup2(2)` onto one of the three standard descriptors, which stays open over exec.
+pub(crate) fn dup_onto(fd: BorrowedFd<'_>, standard: RawFd) -> Result<(), Errno> {
+    // SAFETY: takes no memory; 0 to 2 are owned by nobody as Rust values in this process.
+    check_int(unsafe { libc::dup2(fd.as_raw_fd(), standard) }).map(drop)
+}
+
+/// Sets or clears `O_NONBLOCK` on an open file description: `fcntl(2)`.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: takes no memory.
+    let flags = check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: takes no memory.
+    check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(drop)
+}
+
+/// Whether a descriptor of that number is open.
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    // SAFETY: takes no memory, changes nothing.
+    check_int(unsafe { libc::fcntl(fd, libc::F_GETFD) }).is_ok()
+}
+
+/// `renameat2(2)` with RENAME_NOREPLACE: EEXIST when the new name is taken.
+pub(crate) fn rename_new(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, fresh: &CStr) -> Result<(), Errno> {
+    let (old, new, flags) = (name.as_ptr(), fresh.as_ptr(), libc::RENAME_NOREPLACE);
+    // SAFETY: the kernel reads both names during the call and keeps nothing.
+    check_int(unsafe { libc::renameat2(from.as_raw_fd(), old, to.as_raw_fd(), new, flags) }).map(drop)
+}
+
+/// `fchmodat(2)`, which follows a link: only for names that are known to be directories while nobody else can act.
+pub(crate) fn fchmodat(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> Result<(), Errno> {
+    // SAFETY: the kernel reads the path during the call and keeps nothing.
+    check_int(unsafe { libc::fchmodat(dir.as_raw_fd(), path.as_ptr(), mode, 0) }).map(drop)
+}
+
+/// `readlinkat(2)` of an absolute path: EINVAL when it is no link.
+pub(crate) fn readlink(path: &CStr) -> Result<std::path::PathBuf, Errno> {
+    use std::os::unix::ffi::OsStringExt;
+    let mut buffer = vec![0u8; libc::PATH_MAX as usize];
+    // SAFETY: the kernel reads the path and writes at most the buffer's length into it, during the call.
+    let length = check(unsafe { libc::readlink(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) } as i64)?;
+    buffer.truncate(length as usize);
+    Ok(std::ffi::OsString::from_vec(buffer).into())
+}
+
+/// Whether this process may read `path` below `dir`: `faccessat(2)` with the effective ids (`faccessat2`, Linux 5.8).
+pub(crate) fn is_readable(dir: BorrowedFd<'_>, path: &CStr) -> bool {
+    let (fd, flags) = (dir.as_raw_fd(), libc::AT_EACCESS);
+    // SAFETY: the kernel reads the path during the call and keeps nothing.
+    check(unsafe { libc::syscall(libc::SYS_faccessat2, fd, path.as_ptr(), libc::R_OK, flags) }).is_ok()
+}
+
+/// Takes ownership of a descriptor that whoever started us handed over by number. EBADF when it is not open.
+pub(crate) fn adopt(fd: RawFd) -> Result<OwnedFd, Errno> {
+    use std::os::fd::FromRawFd;
+    if !is_open(fd) {
+        return Err(Errno(libc::EBADF));
+    }
+    // SAFETY: it is open, the number came from our own command line, and the caller adopts each number once, before
+    // anything else in this process could have opened a descriptor of that number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,58 @@
+//! The one room with `unsafe`: thin wrappers, one function a system call, named as in its man page. They take borrowed
+//! descriptors and references, return owned ones, and turn -1 into errno. No policy lives here.
+#![expect(unsafe_code, reason = "system calls are made here and nowhere else in this crate")]
+
+pub(crate) mod capability;
+pub(crate) mod errno;
+pub(crate) mod file;
+pub(crate) mod landlock;
+pub(crate) mod mount;
+pub(crate) mod network;
+pub(crate) mod pipe;
+pub(crate) mod poll;
+pub(crate) mod process;
+pub(crate) mod resource;
+pub(crate) mod seccomp;
+pub(crate) mod signal;
+pub(crate) mod socket;
+pub(crate) mod terminal;
+
+pub(crate) use errno::Errno;
+
+use std::ffi::{CString, c_long};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// The value of a system call that answers -1 on failure.
+fn check(value: c_long) -> Result<c_long, Errno> {
+    if value == -1 { Err(Errno::last()) } else { Ok(value) }
+}
+
+/// The same for calls that answer an `int`.
+fn check_int(value: i32) -> Result<i32, Errno> {
+    if value == -1 { Err(Errno::last()) } else { Ok(value) }
+}
+
+/// A new descriptor that the kernel just gave us.
+fn owned(value: c_long) -> Result<OwnedFd, Errno> {
+    let fd = check(value)?;
+    // SAFETY: every caller passes the answer of a call that creates a descriptor; it is new, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Repeats a call that a signal interrupted. Only calls that may block need it: read, write, wait, poll.
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno(libc::EINTR)) => {}
+            other => return other,
+        }
+    }
+}
+
+/// A string for the kernel. A NUL byte can't come from a checked job; it is EINVAL all the same.
+pub(crate) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, Errno> {
+    CString::new(text.as_ref()).map_err(|nul| {
+        let _position = nul.nul_position();
+        Errno(libc::EINVAL)
+    })
+}

@@ -1,0 +1,23 @@
+//! Resource limits: setrlimit(2).
+
+use super::{Errno, check_int};
+
+/// Sets hard and soft limit of one resource to `value`, or to the hard limit that is in force where that is lower
+/// (only CAP_SYS_RESOURCE may raise it). Returns what was set.
+pub(crate) fn lower(resource: libc::__rlimit_resource_t, value: u64) -> Result<u64, Errno> {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one rlimit into the space that we own, during the call.
+    check_int(unsafe { libc::getrlimit(resource, &raw mut now) })?;
+    let value = value.min(now.rlim_max);
+    let wanted = libc::rlimit { rlim_cur: value, rlim_max: value };
+    // SAFETY: the kernel reads one rlimit during the call.
+    check_int(unsafe { libc::setrlimit(resource, &raw const wanted) })?;
+    Ok(value)
+}
+
+/// Sets the nice value of this process to 0 where that is allowed: `setpriority(2)`. A higher one that was inherited
+/// stays where only CAP_SYS_NICE could lower it; it costs the sandbox time and gives it nothing.
+pub(crate) fn reset_nice() {
+    // SAFETY: takes no memory.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+}

@@ -1,0 +1,66 @@
+//! The socket between the runner and its init: whole messages, and one descriptor where a message carries one.
+
+use super::{Errno, check, check_int, retry};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Space for one descriptor's control message, aligned as cmsg(3) wants; CMSG_SPACE(4) is 24 on every 64-bit Linux.
+#[repr(align(8))]
+struct ControlSpace([u8; 24]);
+
+/// `socketpair(2)`: Unix, sequenced packets, close-on-exec.
+pub(crate) fn socketpair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let mut fds = [-1; 2];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+    // SAFETY: the kernel writes two descriptors into the array during the call.
+    check_int(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    let first = unsafe { OwnedFd::from_raw_fd(fds[0]) };
+    // SAFETY: the same.
+    let second = unsafe { OwnedFd::from_raw_fd(fds[1]) };
+    Ok((first, second))
+}
+
+/// Sends one message, with a descriptor if one is given: `sendmsg(2)`. Never raises SIGPIPE.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut control = ControlSpace([0; 24]);
+    // SAFETY: msghdr is plain integers and pointers, for which all zeroes is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    if let Some(descriptor) = descriptor {
+        // The layout of cmsg(3): length of header and data (20), level, type, then the descriptor's number.
+        control.0[..8].copy_from_slice(&20u64.to_ne_bytes());
+        control.0[8..12].copy_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
+        control.0[12..16].copy_from_slice(&libc::SCM_RIGHTS.to_ne_bytes());
+        control.0[16..20].copy_from_slice(&descriptor.as_raw_fd().to_ne_bytes());
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = control.0.len();
+    }
+    // SAFETY: the kernel reads the message, its one part and its control data during the call and writes none of them.
+    retry(|| check(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) } as i64))
+        .map(drop)
+}
+
+/// Receives one message: its length (0 when the other end is closed) and the descriptor that came with it.
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut control = ControlSpace([0; 24]);
+    // SAFETY: msghdr is plain integers and pointers, for which all zeroes is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len();
+    // SAFETY: the kernel writes at most the given lengths into the buffer and the control space, during the call.
+    let length =
+        retry(|| check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) } as i64))?;
+    let number = |at: usize| {
+        i32::from_ne_bytes([control.0[at], control.0[at + 1], control.0[at + 2], control.0[at + 3]])
+    };
+    let carries_one =
+        message.msg_controllen >= 20 && number(8) == libc::SOL_SOCKET && number(12) == libc::SCM_RIGHTS;
+    // SAFETY: SCM_RIGHTS means that the kernel installed a new descriptor for us, which nobody else owns.
+    let descriptor = carries_one.then(|| unsafe { OwnedFd::from_raw_fd(number(16) as RawFd) });
+    Ok((length as usize, descriptor))
+}

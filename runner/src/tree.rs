@@ -1,0 +1,140 @@
+//! Directory trees that a hostile program may have made: removing them and adding up their size. No path is ever joined
+//! to a name from inside: everything goes through descriptors, and no link is followed.
+
+use crate::sys::{self, Errno, file};
+use std::collections::HashSet;
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// Flags to open a directory that must be one, not a link to one.
+pub(crate) const DIRECTORY: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+
+/// The names in a directory, without `.` and `..`.
+pub(crate) fn names(dir: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
+    // Through /proc/self/fd the standard library reads the very directory that the descriptor is, in its own
+    // open file description, so that the offset is its own too.
+    use std::os::fd::AsRawFd;
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()))? {
+        names.push(sys::c_string(entry?.file_name().as_bytes())?);
+    }
+    Ok(names)
+}
+
+/// Removes everything below `dir` and leaves it empty. The work is flat whatever the tree's depth: a directory that is
+/// found inside another is moved up beside it first, so neither the stack nor the number of descriptors grows.
+///
+/// Nothing of the sandbox may run any more.
+pub(crate) fn clear(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut moved = 0u64;
+    loop {
+        let mut left = false;
+        for name in names(dir)? {
+            if is_directory(dir, &name)? {
+                left |= !empty_into(dir, &name, &mut moved)?;
+            } else {
+                file::unlinkat(dir, &name, false)?;
+            }
+        }
+        if !left && names(dir)?.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// Unlinks the files of `dir/name`, moves its directories up into `dir`, and removes it. True when nothing was moved.
+fn empty_into(dir: BorrowedFd<'_>, name: &CString, moved: &mut u64) -> Result<bool, Errno> {
+    make_accessible(dir, name)?;
+    let inner = file::openat(Some(dir), name, DIRECTORY, 0)?;
+    let mut flat = true;
+    for child in names(inner.as_fd())? {
+        if !is_directory(inner.as_fd(), &child)? {
+            file::unlinkat(inner.as_fd(), &child, false)?;
+        } else if file::unlinkat(inner.as_fd(), &child, true).is_err() {
+            // Moving a directory writes to its `..`, so it must be writable itself: rename(2), EACCES.
+            make_accessible(inner.as_fd(), &child)?;
+            rename_up(inner.as_fd(), &child, dir, moved)?;
+            flat = false;
+        }
+    }
+    file::unlinkat(dir, name, true)?;
+    Ok(flat)
+}
+
+fn rename_up(from: BorrowedFd<'_>, name: &CString, to: BorrowedFd<'_>, moved: &mut u64) -> Result<(), Errno> {
+    loop {
+        *moved += 1;
+        let fresh = sys::c_string(format!(".pinfold-removing-{moved}"))?;
+        match file::rename_new(from, name, to, &fresh) {
+            Err(Errno(libc::EEXIST)) => {}
+            other => return other,
+        }
+    }
+}
+
+/// A directory of mode 000 can't be opened by its owner unless he is root.
+fn make_accessible(dir: BorrowedFd<'_>, name: &CString) -> Result<(), Errno> {
+    if sys::process::effective_uid() == 0 { Ok(()) } else { file::fchmodat(dir, name, 0o700) }
+}
+
+fn is_directory(dir: BorrowedFd<'_>, name: &CString) -> Result<bool, Errno> {
+    Ok(file::fstatat(dir, name)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+/// How deep a tree may be for its size to be added up. Deeper ones count as too large: each level costs the watcher a
+/// descriptor, and no honest program goes this deep (PATH_MAX is reached at 2048).
+const DEEPEST: usize = 400;
+
+/// What a tree holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Space on disk in bytes: blocks, so sparse files count for what they take.
+    pub(crate) bytes: u64,
+    /// Whether the tree is deeper than anyone can look.
+    pub(crate) bottomless: bool,
+}
+
+/// Adds up the space that a tree takes on disk while programs may be changing it: what vanishes meanwhile is skipped.
+/// Files with several names count once. Also returns the inodes seen, so that open but unlinked files can be added.
+pub(crate) fn size(root: BorrowedFd<'_>) -> (Size, HashSet<u64>) {
+    let mut size = Size::default();
+    let mut seen = HashSet::new();
+    let device = file::fstat(root).map(|stat| stat.st_dev).unwrap_or_default();
+    let Ok(top) = file::openat(Some(root), c".", DIRECTORY, 0) else { return (size, seen) };
+    let mut stack: Vec<(OwnedFd, Vec<CString>)> = vec![(top, Vec::new())];
+    if let Some((fd, pending)) = stack.last_mut() {
+        *pending = names(fd.as_fd()).unwrap_or_default();
+    }
+    loop {
+        let depth = stack.len();
+        let Some((dir, pending)) = stack.last_mut() else { return (size, seen) };
+        let Some(name) = pending.pop() else {
+            stack.pop();
+            continue;
+        };
+        let Ok(stat) = file::fstatat(dir.as_fd(), &name) else { continue };
+        if stat.st_dev != device {
+            continue;
+        }
+        let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
+        if is_directory || stat.st_nlink == 1 || seen.insert(stat.st_ino) {
+            size.bytes += stat.st_blocks as u64 * 512;
+        }
+        if is_directory {
+            if depth >= DEEPEST {
+                size.bottomless = true;
+                continue;
+            }
+            if let Ok(inner) = file::openat(Some(dir.as_fd()), &name, DIRECTORY, 0) {
+                let inside = names(inner.as_fd()).unwrap_or_default();
+                stack.push((inner, inside));
+            }
+        }
+    }
+}
+
+/// A name for people, whatever its bytes are.
+pub(crate) fn shown(name: &CString) -> String {
+    OsStr::from_bytes(name.as_bytes()).to_string_lossy().into_owned()
+}

@@ -1,0 +1,301 @@
+//! Waiting for the end of a sandbox: one loop over everything that can happen to it. The first cause for which
+//! something is killed is kept; what happens after it changes nothing.
+
+use crate::cgroup::Cgroups;
+use crate::failure::StepError;
+use crate::message::{LONGEST_NEWS, News, Order, Report};
+use crate::run::Init;
+use crate::stream::{Input, Output};
+use crate::sys::{file, poll, signal, socket};
+use crate::watch::{Cpu, Disk};
+use pinfold_runner::{ControlMessage, Status};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+/// Everything that is waited for.
+pub(crate) struct Watched<'a> {
+    pub(crate) init: &'a Init,
+    pub(crate) signals: OwnedFd,
+    /// The supervisor's; `None` also once it has closed.
+    pub(crate) lifeline: Option<OwnedFd>,
+    /// End-of-file: the command was executed. Anything else: a step failed.
+    pub(crate) status: Option<OwnedFd>,
+    pub(crate) stdin: Input,
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+    pub(crate) wall: Option<Duration>,
+    pub(crate) cpu: Option<Cpu>,
+    pub(crate) disk: Option<Disk>,
+    pub(crate) cgroups: &'a Cgroups,
+}
+
+/// How it ended.
+#[derive(Default)]
+pub(crate) struct Ending {
+    /// Why we killed it, if we did.
+    pub(crate) cause: Option<Status>,
+    /// What init reported: `None` if it died first.
+    pub(crate) report: Option<Report>,
+    /// The step that failed before the command could run.
+    pub(crate) step_error: Option<StepError>,
+    pub(crate) started: Option<Instant>,
+    pub(crate) ended: Option<Instant>,
+}
+
+/// What is left of the streams afterwards.
+pub(crate) struct Streams {
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+    /// The directory of a workspace in memory, if artifacts are wanted of it.
+    pub(crate) workspace: Option<OwnedFd>,
+}
+
+/// How long everything until exec may take: writing the job's files is in it.
+const SETUP: Duration = Duration::from_secs(60);
+/// How long init may take to kill and reap everything before it is killed itself, and all with it.
+const OBEDIENCE: Duration = Duration::from_secs(1);
+/// What a pipe may hold at most (pipe-max-size for users, pipe(7)); nobody of the sandbox can write any more then.
+const LEFT_IN_PIPE: u64 = 1 << 20;
+
+/// The places in the array for poll(2); an absent one has the number -1, which the kernel skips.
+const SIGNALS: usize = 0;
+const INIT: usize = 1;
+const STATUS: usize = 2;
+const ANSWER: usize = 3;
+const LIFELINE: usize = 4;
+const STREAMS: usize = 5;
+
+/// The loop's own state.
+struct Progress {
+    ending: Ending,
+    begun: Instant,
+    /// When init is killed because it did not obey.
+    patience: Option<Instant>,
+    workspace: Option<OwnedFd>,
+    /// Bytes of a control message that is not whole yet.
+    control: Vec<u8>,
+}
+
+impl Watched<'_> {
+    /// Waits until the command and everything around it is dead, or init is; then takes in what is left in the pipes.
+    pub(crate) fn until_end(mut self) -> (Ending, Streams) {
+        let mut progress = Progress {
+            ending: Ending::default(),
+            begun: Instant::now(),
+            patience: None,
+            workspace: None,
+            control: Vec::new(),
+        };
+        while progress.ending.ended.is_none() {
+            let mut fds = self.entries();
+            let timeout = self.next_event(&progress).map(|at| at.saturating_duration_since(Instant::now()));
+            if poll::poll(&mut fds, timeout).is_err() {
+                break;
+            }
+            self.turn(&fds, &mut progress);
+        }
+        self.finish_output(&progress);
+        let Self { stdout, stderr, .. } = self;
+        (progress.ending, Streams { stdout, stderr, workspace: progress.workspace })
+    }
+
+    fn entries(&self) -> Vec<libc::pollfd> {
+        let raw = |fd: RawFd, events| libc::pollfd { fd, events, revents: 0 };
+        let optional = |fd: Option<&OwnedFd>, events| raw(fd.map_or(-1, AsRawFd::as_raw_fd), events);
+        let mut fds = vec![
+            poll::entry(self.signals.as_fd(), libc::POLLIN),
+            poll::entry(self.init.socket.as_fd(), libc::POLLIN),
+            optional(self.status.as_ref(), libc::POLLIN),
+            // No events: only POLLERR and POLLHUP are told, which say that nobody reads our answer any more.
+            raw(libc::STDOUT_FILENO, 0),
+            optional(self.lifeline.as_ref(), libc::POLLIN | libc::POLLRDHUP),
+        ];
+        debug_assert_eq!(fds.len(), STREAMS);
+        for interest in [self.stdin.interest(), self.stdout.interest(), self.stderr.interest()] {
+            fds.extend(interest.map(|(fd, events)| raw(fd, events)));
+        }
+        fds
+    }
+
+    fn next_event(&self, progress: &Progress) -> Option<Instant> {
+        let limits = if progress.ending.cause.is_none() && progress.ending.started.is_some() {
+            [self.cpu.as_ref().map(Cpu::next), self.disk.as_ref().map(Disk::next)]
+        } else {
+            [None, None]
+        };
+        let deadline = if progress.patience.is_some() { progress.patience } else { self.deadline(progress) };
+        limits.into_iter().chain([deadline]).flatten().min()
+    }
+
+    fn deadline(&self, progress: &Progress) -> Option<Instant> {
+        match progress.ending.started {
+            Some(started) => self.wall.and_then(|wall| started.checked_add(wall)),
+            None => Some(progress.begun + SETUP),
+        }
+    }
+
+    /// One turn: what came first in time is looked at first, so an end that is known beats a deadline that has passed.
+    fn turn(&mut self, fds: &[libc::pollfd], progress: &mut Progress) {
+        if fds[STATUS].revents != 0 {
+            self.read_status(progress);
+        }
+        if fds[INIT].revents != 0 {
+            self.read_news(progress);
+        }
+        self.stdin.turn();
+        self.stdout.turn();
+        self.stderr.turn();
+        if progress.ending.ended.is_some() {
+            return;
+        }
+        if fds[SIGNALS].revents != 0 && signal::next_signal(self.signals.as_fd()).is_some() {
+            self.kill_for(Status::Cancelled, progress);
+        }
+        if fds[ANSWER].revents & (libc::POLLERR | libc::POLLHUP) != 0 {
+            self.kill_for(Status::Cancelled, progress);
+        }
+        if fds[LIFELINE].revents != 0 {
+            self.read_lifeline(progress);
+        }
+        self.look_at_the_clock(progress);
+    }
+
+    fn read_status(&mut self, progress: &mut Progress) {
+        let Some(status) = &self.status else { return };
+        let mut buffer = [0u8; 2048];
+        match file::read(status.as_fd(), &mut buffer) {
+            Ok(0) | Err(_) => progress.ending.started = progress.ending.started.or(Some(Instant::now())),
+            Ok(length) => progress.ending.step_error = StepError::decode(&buffer[..length]),
+        }
+        self.status = None;
+    }
+
+    fn read_news(&mut self, progress: &mut Progress) {
+        let mut buffer = [0u8; LONGEST_NEWS];
+        let (length, descriptor) = socket::receive(self.init.socket.as_fd(), &mut buffer).unwrap_or((0, None));
+        match (News::decode(&buffer[..length]), descriptor) {
+            (Some(News::Ended(report)), _) => {
+                // The command can't end before it was executed; the status may just not have been looked at.
+                self.read_status(progress);
+                progress.ending.report = Some(report);
+                progress.ending.ended = Some(Instant::now());
+            }
+            (Some(News::Terminal), Some(master)) => {
+                let connected = master.try_clone().map_err(Into::into).and_then(|input| {
+                    self.stdin.connect_terminal(input)?;
+                    self.stdout.connect(master)
+                });
+                if connected.is_err() {
+                    self.kill_for(Status::Failed, progress);
+                }
+            }
+            (Some(News::Workspace), Some(directory)) => progress.workspace = Some(directory),
+            // End-of-file: init is dead.
+            _ => {
+                self.read_status(progress);
+                progress.ending.ended = Some(Instant::now());
+            }
+        }
+    }
+
+    fn read_lifeline(&mut self, progress: &mut Progress) {
+        let Some(lifeline) = &self.lifeline else { return };
+        let mut buffer = [0u8; 512];
+        let length = file::read(lifeline.as_fd(), &mut buffer).unwrap_or(0);
+        if length == 0 {
+            self.lifeline = None;
+            self.kill_for(Status::Cancelled, progress);
+            return;
+        }
+        progress.control.extend_from_slice(&buffer[..length]);
+        while let Some((message, rest)) = progress.control.split_first_chunk::<{ ControlMessage::BYTES }>() {
+            let message = ControlMessage::decode(*message);
+            progress.control = rest.to_vec();
+            match message {
+                Some(ControlMessage::Resize { rows, columns }) => self.stdin.resize(rows, columns),
+                Some(ControlMessage::Signal(number)) => self.init.tell(Order::Signal(i32::from(number))),
+                // What can't be understood comes from no supervisor of ours.
+                Some(ControlMessage::Cancel) | None => self.kill_for(Status::Cancelled, progress),
+            }
+        }
+    }
+
+    fn look_at_the_clock(&mut self, progress: &mut Progress) {
+        let now = Instant::now();
+        if progress.patience.is_some_and(|patience| now >= patience) {
+            progress.patience = None;
+            let _dead = signal::pidfd_send_signal(&self.init.pidfd, libc::SIGKILL);
+        }
+        if progress.ending.cause.is_some() {
+            return;
+        }
+        if self.deadline(progress).is_some_and(|deadline| now >= deadline) {
+            self.kill_for(Status::TimedOut, progress);
+        }
+        if progress.ending.started.is_none() {
+            return;
+        }
+        if self.cpu.as_ref().is_some_and(|cpu| now >= cpu.next()) {
+            let used = self.cgroups.cpu_ms();
+            if self.cpu.as_mut().is_some_and(|cpu| cpu.is_exceeded(used)) {
+                self.kill_for(Status::CpuExceeded, progress);
+            }
+        }
+        if self.disk.as_ref().is_some_and(|disk| now >= disk.next()) {
+            let processes = self.cgroups.processes();
+            if self.disk.as_mut().is_some_and(|disk| disk.is_exceeded(&processes)) {
+                self.kill_for(Status::WorkspaceExceeded, progress);
+            }
+        }
+    }
+
+    /// Has init kill and reap everything, so that the figures are whole. If it doesn't, it is killed itself.
+    fn kill_for(&self, cause: Status, progress: &mut Progress) {
+        if progress.ending.cause.is_none() {
+            progress.ending.cause = Some(cause);
+            progress.patience = Some(Instant::now() + OBEDIENCE);
+            self.init.tell(Order::KillAll);
+        }
+    }
+
+    /// Takes in what was written before the end. A slow reader of a live stream is waited for, as long as he is there.
+    fn finish_output(&mut self, progress: &Progress) {
+        for output in [&mut self.stdout, &mut self.stderr] {
+            output.drain(LEFT_IN_PIPE);
+        }
+        let deadline = self.deadline(progress).filter(|_| progress.ending.cause.is_none());
+        let mut quiet = 0;
+        while self.stdout.is_pending() || self.stderr.is_pending() {
+            let now = Instant::now();
+            if progress.ending.cause.is_some() && quiet > 0 || deadline.is_some_and(|deadline| now >= deadline) {
+                break;
+            }
+            let mut fds = self.output_entries();
+            let timeout = deadline.map_or(FLUSH, |deadline| deadline.saturating_duration_since(now).min(FLUSH));
+            let ready = poll::poll(&mut fds, Some(timeout)).unwrap_or(0);
+            if fds[0].revents & (libc::POLLHUP | libc::POLLRDHUP) != 0 {
+                break;
+            }
+            quiet = if ready == 0 { quiet + 1 } else { 0 };
+            for output in [&mut self.stdout, &mut self.stderr] {
+                output.turn();
+                // Nothing more comes once the pipe is empty: every process of the sandbox is dead.
+                if ready == 0 && !output.has_unpassed() {
+                    output.close_source();
+                }
+            }
+        }
+    }
+
+    fn output_entries(&self) -> Vec<libc::pollfd> {
+        let lifeline = self.lifeline.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let mut fds = vec![libc::pollfd { fd: lifeline, events: libc::POLLRDHUP, revents: 0 }];
+        for (fd, events) in [self.stdout.interest(), self.stderr.interest()].into_iter().flatten() {
+            fds.push(libc::pollfd { fd, events, revents: 0 });
+        }
+        fds
+    }
+}
+
+/// How long one look for more output or for a slow reader takes.
+const FLUSH: Duration = Duration::from_millis(200);

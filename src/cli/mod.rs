@@ -1,0 +1,55 @@
+//! The command line on top of the library: one file a subcommand, and the few things that they share. Nothing here
+//! confines anything.
+
+mod completions;
+mod doctor;
+mod exit;
+mod man;
+mod message;
+mod run;
+#[cfg(test)]
+mod tests;
+mod toolchain;
+mod value;
+
+use clap::{Parser, Subcommand};
+use exit::Exit;
+
+/// Runs other people's code on a Linux host in a fresh native sandbox
+///
+/// Each command gets a sandbox of its own, made of the kernel's namespaces, cgroups, seccomp and Landlock, in about a
+/// millisecond: no daemon, no image, no root.
+#[derive(Debug, Parser)]
+#[command(name = "pinfold", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::RunOptions>),
+    Doctor(doctor::DoctorOptions),
+    Completions(completions::CompletionsOptions),
+    Man(man::ManOptions),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub(crate) fn run(self) -> Exit {
+        match self.command {
+            Command::Run(options) => run::run(*options),
+            Command::Doctor(options) => doctor::run(&options),
+            Command::Completions(options) => completions::run(&options),
+            Command::Man(options) => man::run(&options),
+        }
+    }
+}
+
+/// Prints what clap has to say instead of a parsed command line: help and the version are a success on stdout, wrong
+/// usage is Pinfold's own failure on stderr.
+pub(crate) fn refuse(refusal: &clap::Error) -> Exit {
+    // Nobody is left to tell when the output is closed.
+    let _ = refusal.print();
+    if refusal.use_stderr() { Exit::Failed } else { Exit::Success }
+}

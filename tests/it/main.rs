@@ -1,0 +1,8 @@
+//! What Pinfold as a whole promises, run against the real kernel. One binary, one module for each part of the promise.
+
+#![allow(clippy::unwrap_used, reason = "what a test can't go on without has failed it")]
+
+mod cli; // what the command line promises: exit codes, words, stdio, signals, terminals
+mod doctor; // what `pinfold doctor` says, against what jobs then do
+mod library; // what the library promises to its hosts, with real and with lying runners
+mod support; // where the programs under test are
