@@ -5,6 +5,7 @@
 use pinfold_runner::ControlMessage;
 use rustix::net::{SendFlags, send};
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
@@ -12,8 +13,8 @@ use std::sync::{Mutex, PoisonError};
 /// The supervisor's end of the lifeline of one sandbox.
 #[derive(Debug)]
 pub(crate) struct Lifeline {
-    /// `None` once closed. No other process ever gets a copy (it is close-on-exec), so that closing it here is what the
-    /// runner sees. A std mutex, since nothing is awaited under it.
+    /// `None` once closed. It is close-on-exec: no program that the host starts gets a copy, so that the host's end is the
+    /// lifeline's. A std mutex, since nothing is awaited under it.
     socket: Mutex<Option<UnixStream>>,
 }
 
@@ -46,7 +47,11 @@ impl Lifeline {
 
     /// Closes it: the runner ends the sandbox.
     pub(crate) fn close(&self) {
-        drop(self.socket.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(socket) = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Should the host have forked without exec, then a copy is left that dropping ours would not close. An error
+            // means that the runner is gone already.
+            let _gone = socket.shutdown(Shutdown::Both);
+        }
     }
 }
 

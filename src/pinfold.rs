@@ -225,8 +225,7 @@ impl Pinfold {
         let shared = Arc::new(Shared { id: expectation.id().to_owned(), lifeline, wish, pidfd: pidfd.clone() });
         let leash = Leash::new(process, launcher.clone(), place, shared, self.shared.grace);
         let ended = watch_pidfd(pidfd).map_err(failed_to("watch a pidfd"))?;
-        // A year and an hour from now is still a moment that clocks know.
-        let deadline = wall.map(|wall| Instant::now() + wall + cleanup);
+        let deadline = wall.and_then(|wall| Instant::now().checked_add(wall.saturating_add(cleanup)));
         let job = (job, json);
         Ok((Supervision { leash, wishes, job, answer, diagnostics, ended, expectation, deadline, cleanup }, streams))
     }

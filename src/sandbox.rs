@@ -9,8 +9,9 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 use tokio::task::JoinHandle;
 
-/// A sandbox that runs. Dropping it ends it: its processes are killed at once, and what it occupied is cleaned up in the
-/// background, without anyone waiting.
+/// A sandbox that runs. Dropping it ends it: the runner kills its processes at once and cleans up in the background, without
+/// anyone waiting. A runner that does not react is killed when the grace is over
+/// ([`PinfoldBuilder::grace`](crate::PinfoldBuilder::grace)).
 #[derive(Debug)]
 #[must_use = "a sandbox that is dropped ends"]
 pub struct Sandbox {

@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::Instant;
 
 /// How much of the runner's own stderr is kept, from its beginning, in bytes.
@@ -106,9 +106,14 @@ impl Leash {
         let held = self.held.take()?;
         self.shared.lifeline.close();
         if !exit.is_orderly() {
-            let grace = self.grace;
-            // If the runtime is shut down meanwhile, the sweep still runs to its end on its thread.
-            let _swept = tokio::task::spawn_blocking(move || held.launcher.sweep(grace)).await;
+            let (done, swept) = oneshot::channel();
+            let (launcher, grace) = (held.launcher.clone(), self.grace);
+            // Should there be no thread to be had, it is swept at the next start.
+            let _started = on_a_thread(move || {
+                launcher.sweep(grace);
+                let _nobody_waits = done.send(());
+            });
+            let _swept = swept.await;
         }
         Some(exit)
     }
@@ -128,12 +133,15 @@ impl Drop for Leash {
                 }
             }
         };
-        // Not the runtime's thread pool: it may be shutting down at this moment.
-        let thread = std::thread::Builder::new().name("pinfold-reaper".to_owned());
-        if thread.spawn(move || finish(grace)).is_err() {
+        if on_a_thread(move || finish(grace)).is_err() {
             held.process.wait_or_kill(Duration::ZERO);
         }
     }
+}
+
+/// Runs `work` apart from the runtime's own threads for blocking work, which may be shutting down, or all be taken.
+fn on_a_thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name("pinfold-reaper".to_owned()).spawn(work).map(drop)
 }
 
 /// One sandbox and all that is needed to see it through.
@@ -220,7 +228,7 @@ impl Supervision {
         let fault = match exit {
             _ if answer.is_too_long() => bad_answer(format!("it is longer than {} bytes", answer.cap)),
             Some(exit) if exit.is_orderly() || exit == Exit::Unknown => match self.expectation.judge(&answer.bytes) {
-                Ok(outcome) if exit.fits(outcome.status == Status::Failed) => return outcome,
+                Ok(outcome) if exit.fits(outcome.status == Status::Failed) => return with_first_cause(outcome, cause),
                 Ok(outcome) => bad_answer(format!("it says {:?}, and the runner {exit}", outcome.status)),
                 Err(wrong) => bad_answer(wrong),
             },
@@ -229,6 +237,14 @@ impl Supervision {
         };
         conclude(self.expectation.id(), cause, fault, &diagnostics.bytes)
     }
+}
+
+/// A runner whose lifeline was closed since the wall clock had passed takes that for a cancellation; what came first decides.
+fn with_first_cause(mut outcome: Outcome, cause: Option<Status>) -> Outcome {
+    if outcome.status == Status::Cancelled && cause == Some(Status::TimedOut) {
+        outcome.status = Status::TimedOut;
+    }
+    outcome
 }
 
 fn bad_answer(wrong: impl std::fmt::Display) -> Failure {

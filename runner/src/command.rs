@@ -22,7 +22,7 @@ pub(crate) enum Stdio {
 }
 
 /// Becomes the command, or says on `status` which step failed. Never returns.
-pub(crate) fn run(plan: &Plan<'_>, stdio: Stdio, status: Option<OwnedFd>, entry: &Entry<'_>) -> ! {
+pub(crate) fn run(plan: &Plan<'_>, stdio: Stdio, status: Option<OwnedFd>, entry: &Entry) -> ! {
     let Err(error) = confine_and_execute(plan, stdio, entry);
     if let Some(status) = status {
         let _runner_is_dead = file::write_all(status.as_fd(), &error.encode());
@@ -34,7 +34,7 @@ pub(crate) fn run(plan: &Plan<'_>, stdio: Stdio, status: Option<OwnedFd>, entry:
 fn confine_and_execute(
     plan: &Plan<'_>,
     stdio: Stdio,
-    entry: &Entry<'_>,
+    entry: &Entry,
 ) -> Result<std::convert::Infallible, StepError> {
     // Into the cgroup first: whatever this process does from here on is counted and limited.
     join_cgroup(entry)?;
@@ -76,12 +76,12 @@ fn confine_and_execute(
     Err(strings.execute()).at(Step::Execute, plan.job.command.program())
 }
 
-fn join_cgroup(entry: &Entry<'_>) -> Result<(), StepError> {
+fn join_cgroup(entry: &Entry) -> Result<(), StepError> {
     if let Entry::Tasks(files) = entry {
         for tasks in files {
             // `0` is the writing thread itself, and this process has one thread. `cgroup.procs` would take a global
             // lock and wait for a grace period: some 5 ms on an idle machine, where this takes 30 µs.
-            file::write_all(*tasks, b"0").at(Step::JoinCgroup, "tasks")?;
+            file::write_all(tasks.as_fd(), b"0").at(Step::JoinCgroup, "tasks")?;
         }
     }
     Ok(())

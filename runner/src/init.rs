@@ -5,14 +5,15 @@
 use crate::cgroup::Entry;
 use crate::command;
 use crate::failure::{At, Step, StepError};
+use crate::loopback::Making;
 use crate::message::{News, Order, Report};
 use crate::plan::Plan;
 use crate::sys::process::{self, Fork};
-use crate::sys::{self, capability, file, network, poll, seccomp, signal, socket, terminal};
+use crate::sys::{self, capability, file, poll, seccomp, signal, socket, terminal};
 use crate::view::{self, Tree, etc};
 use pinfold_runner::{Workspace, seccomp as policies};
-use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// What init inherits from the runner.
 pub(crate) struct Inherited<'a> {
@@ -25,9 +26,8 @@ pub(crate) struct Inherited<'a> {
     pub(crate) stderr: Option<OwnedFd>,
     /// Mounts that root opened on the host.
     pub(crate) trees: Option<Vec<Tree>>,
-    pub(crate) entry: Entry<'a>,
-    /// The temporary workspace on the host.
-    pub(crate) temporary: &'a CStr,
+    /// Where the slots are on the host.
+    pub(crate) state: &'a Path,
 }
 
 /// Runs as init. Never returns.
@@ -44,9 +44,14 @@ pub(crate) fn run(plan: &Plan<'_>, inherited: Inherited<'_>, status: OwnedFd) ->
 /// `status` is where an error of ours or of the command's process goes. Every copy of it closes at exec, which is how
 /// the runner learns of success; so ours is given up as soon as the command has its own.
 fn live(plan: &Plan<'_>, mut inherited: Inherited<'_>, status: &mut Option<OwnedFd>) -> Result<(), StepError> {
-    // Copies of the host's mounts first: as long as no map is written our rights on files are still the starter's.
-    let collected = view::collect(plan.job, inherited.temporary, inherited.trees.take())?;
-    await_maps(inherited.socket.as_fd())?;
+    let network = plan.own_network().then(Making::start).transpose()?;
+    // Copies of the host's mounts first: until `become_user` our rights on files are still the starter's. Meanwhile the
+    // runner writes the id maps, takes the slot and makes the cgroups.
+    let mut collected = view::collect(plan.job, inherited.trees.take())?;
+    let (slot, entry) = await_begin(inherited.socket.as_fd());
+    if plan.job.workspace == Workspace::Temp {
+        collected.take_workspace(&inherited.state.join(slot.to_string()).join("workspace"))?;
+    }
     become_user(plan)?;
     // After the last change of credentials, which clears both. If the runner died before this line, the socket says so.
     process::set_non_dumpable().at(Step::GuardInit, "non-dumpable")?;
@@ -54,19 +59,19 @@ fn live(plan: &Plan<'_>, mut inherited: Inherited<'_>, status: &mut Option<Owned
     let signals = signal::signalfd(&[libc::SIGCHLD]).at(Step::GuardInit, "signalfd")?;
 
     view::build(plan.job, collected, plan.sizes)?;
-    if plan.own_network() {
-        network::loopback_up().at(Step::RaiseLoopback, "lo")?;
+    if let Some(network) = network {
+        network.enter()?;
     }
     process::sethostname(etc::HOSTNAME).at(Step::SetHostname, etc::HOSTNAME)?;
     hand_out_workspace(plan, inherited.socket.as_fd())?;
     let stdio = stdio(plan, &mut inherited)?;
 
-    let born_in = match &inherited.entry {
-        Entry::Clone(group) => Some(*group),
+    let born_in = match &entry {
+        Entry::Clone(group) => Some(group.as_fd()),
         _ => None,
     };
     match process::clone3(0, born_in).at(Step::StartCommand, "")? {
-        Fork::Child => command::run(plan, stdio, status.take(), &inherited.entry),
+        Fork::Child => command::run(plan, stdio, status.take(), &entry),
         Fork::Parent(pid, _pidfd) => {
             // The guest's descriptors are its own: as long as we held a pipe's end, it would never see end-of-file.
             drop(stdio);
@@ -79,12 +84,16 @@ fn live(plan: &Plan<'_>, mut inherited: Inherited<'_>, status: &mut Option<Owned
     }
 }
 
-fn await_maps(socket: BorrowedFd<'_>) -> Result<(), StepError> {
+/// Waits for the runner's word. If it has none to give, it is dead or has failed, and tells of that itself.
+fn await_begin(socket: BorrowedFd<'_>) -> (u32, Entry) {
     let mut buffer = [0; Order::BYTES];
-    match socket::receive(socket, &mut buffer) {
-        Ok((Order::BYTES, _)) if Order::decode(&buffer) == Some(Order::Mapped) => Ok(()),
-        _ => process::exit_now(1),
+    if let Ok((Order::BYTES, descriptors)) = socket::receive(socket, &mut buffer)
+        && let Some(Order::Begin { slot, entry }) = Order::decode(&buffer)
+        && let Some(entry) = Entry::received(entry, descriptors)
+    {
+        return (slot, entry);
     }
+    process::exit_now(1)
 }
 
 fn become_user(plan: &Plan<'_>) -> Result<(), StepError> {
@@ -104,7 +113,7 @@ fn hand_out_workspace(plan: &Plan<'_>, socket: BorrowedFd<'_>) -> Result<(), Ste
     }
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
     let directory = file::open(pinfold_runner::WORKSPACE, flags).at(Step::OpenWorkspace, "/workspace")?;
-    socket::send(socket, &News::Workspace.encode(), Some(directory.as_fd())).at(Step::OpenWorkspace, "/workspace")
+    socket::send(socket, &News::Workspace.encode(), &[directory.as_fd()]).at(Step::OpenWorkspace, "/workspace")
 }
 
 fn stdio(plan: &Plan<'_>, inherited: &mut Inherited<'_>) -> Result<command::Stdio, StepError> {
@@ -113,7 +122,7 @@ fn stdio(plan: &Plan<'_>, inherited: &mut Inherited<'_>) -> Result<command::Stdi
         let master = file::open("/dev/pts/ptmx", libc::O_RDWR | libc::O_NOCTTY).at(Step::OpenTerminal, "/dev/pts/ptmx")?;
         let slave = terminal::open_peer(&master).at(Step::OpenTerminal, "its other side")?;
         terminal::set_size(&master, rows, columns).at(Step::OpenTerminal, "its size")?;
-        socket::send(inherited.socket.as_fd(), &News::Terminal.encode(), Some(master.as_fd()))
+        socket::send(inherited.socket.as_fd(), &News::Terminal.encode(), &[master.as_fd()])
             .at(Step::OpenTerminal, "")?;
         return Ok(command::Stdio::Terminal(slave));
     }
@@ -172,7 +181,7 @@ fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signa
     }
     if let Some(end) = end {
         let report = Report::new(end, &process::usage_of_children());
-        let _runner_is_dead = socket::send(socket.as_fd(), &News::Ended(report).encode(), None);
+        let _runner_is_dead = socket::send(socket.as_fd(), &News::Ended(report).encode(), &[]);
     }
     process::exit_now(0)
 }
@@ -186,8 +195,7 @@ fn obey(command: i32, socket: &OwnedFd) -> bool {
                 let _ended_meanwhile = signal::kill(-command, number);
                 true
             }
-            Some(Order::Mapped) => true,
-            Some(Order::KillAll) | None => false,
+            Some(Order::KillAll | Order::Begin { .. }) | None => false,
         },
         _ => false,
     }

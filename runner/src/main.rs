@@ -14,6 +14,7 @@ mod failure;
 mod fence;
 mod identity;
 mod init;
+mod loopback;
 mod message;
 mod plan;
 mod rlimit;
@@ -36,7 +37,7 @@ const FAILED: u8 = 125;
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    if descriptors::fill_standard().is_err() || !is_single_threaded() {
+    if descriptors::fill_standard().is_err() || !sys::process::is_single_threaded() {
         return ExitCode::from(FAILED);
     }
     sys::signal::ignore_sigpipe();
@@ -74,11 +75,6 @@ fn run_job(options: &RunnerOptions, start: Instant) -> Result<Outcome, (String, 
         None => run::random_id(),
     };
     run::run(&job, id.clone(), descriptors, options.terminal, start).map_err(|failure| (id, failure))
-}
-
-/// Forking is only safe as it is done here as long as nobody else runs in this process.
-fn is_single_threaded() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
 /// Reads stdin to its end. Nothing starts before: half a job must never run.

@@ -6,12 +6,26 @@ use crate::sys::process::End;
 /// From the runner to init.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// The id maps are written: go on.
-    Mapped,
+    /// The id maps are written and the ground is laid: go on. The descriptors that come with it are the command's way
+    /// into its cgroup.
+    Begin {
+        /// The number of the slot, in which the temporary workspace is.
+        slot: u32,
+        /// What the descriptors are.
+        entry: EntryKind,
+    },
     /// Send this signal to the command's process group.
     Signal(i32),
     /// Kill everything and report.
     KillAll,
+}
+
+/// How the command gets into its cgroup: `cgroup::Entry`, without the descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    None,
+    Tasks,
+    Clone,
 }
 
 impl Order {
@@ -19,7 +33,9 @@ impl Order {
 
     pub(crate) fn encode(self) -> [u8; Self::BYTES] {
         let (kind, number) = match self {
-            Self::Mapped => (b'm', 0),
+            Self::Begin { slot, entry: EntryKind::None } => (b'n', slot.cast_signed()),
+            Self::Begin { slot, entry: EntryKind::Tasks } => (b't', slot.cast_signed()),
+            Self::Begin { slot, entry: EntryKind::Clone } => (b'c', slot.cast_signed()),
             Self::Signal(number) => (b's', number),
             Self::KillAll => (b'k', 0),
         };
@@ -29,9 +45,13 @@ impl Order {
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let [kind, a, b, c, d] = *bytes else { return None };
+        let number = i32::from_le_bytes([a, b, c, d]);
+        let begin = |entry| Some(Self::Begin { slot: number.cast_unsigned(), entry });
         match kind {
-            b'm' => Some(Self::Mapped),
-            b's' => Some(Self::Signal(i32::from_le_bytes([a, b, c, d]))),
+            b'n' => begin(EntryKind::None),
+            b't' => begin(EntryKind::Tasks),
+            b'c' => begin(EntryKind::Clone),
+            b's' => Some(Self::Signal(number)),
             b'k' => Some(Self::KillAll),
             _ => None,
         }

@@ -12,7 +12,6 @@ pub(crate) struct Plan<'a> {
     pub(crate) job: &'a Job,
     /// Whether root started us: then the sandbox has a uid of its own and the caller's paths are opened by root.
     pub(crate) privileged: bool,
-    pub(crate) host: HostIds,
     pub(crate) sizes: Sizes,
     /// The most that a workspace on disk may grow, in bytes.
     pub(crate) watched_bytes: Option<u64>,
@@ -39,10 +38,8 @@ pub(crate) fn check_kernel() -> Result<(), Failure> {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(job: &'a Job, slot: u32, terminal: Option<(u16, u16)>) -> Result<Self, Failure> {
-        let (uid, gid) = (process::effective_uid(), process::effective_gid());
-        let privileged = uid == 0;
-        let host = if privileged { HostIds { uid: slot, gid: slot } } else { HostIds { uid, gid } };
+    pub(crate) fn new(job: &'a Job, terminal: Option<(u16, u16)>) -> Result<Self, Failure> {
+        let privileged = process::effective_uid() == 0;
         let on_disk = match job.workspace {
             Workspace::Temp => job.limits.workspace_bytes.unwrap_or(Limit::At(1 << 30)).value(),
             Workspace::Path(_) => job.limits.workspace_bytes.unwrap_or(Limit::Max).value(),
@@ -51,13 +48,21 @@ impl<'a> Plan<'a> {
         Ok(Self {
             job,
             privileged,
-            host,
             sizes: sizes(job),
             watched_bytes: on_disk,
             policy: policy(&job.seccomp)?,
             forbids_set_id: matches!(job.workspace, Workspace::Path(_)) || job.mounts.iter().any(|mount| mount.writable),
             terminal,
         })
+    }
+
+    /// Whose rights the sandbox has on the host: with root those of the slot's own uid, else the starter's.
+    pub(crate) fn host_ids(&self, slot: u32) -> HostIds {
+        if self.privileged {
+            HostIds { uid: slot, gid: slot }
+        } else {
+            HostIds { uid: process::effective_uid(), gid: process::effective_gid() }
+        }
     }
 
     /// The namespaces of the sandbox, by their names in `/proc/PID/ns`.
@@ -70,11 +75,6 @@ impl<'a> Plan<'a> {
         self.job.network == Network::None
     }
 
-    /// The flags for clone3(2). The command makes its cgroup namespace itself, once it is in its cgroup.
-    pub(crate) fn clone_flags(&self) -> i32 {
-        let network = if self.own_network() { libc::CLONE_NEWNET } else { 0 };
-        libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | network
-    }
 }
 
 fn sizes(job: &Job) -> Sizes {

@@ -15,13 +15,11 @@ use crate::sys::{self, file, pipe, poll, signal, socket};
 use crate::view::caller_trees;
 use crate::wait::{self, Ending, Watched};
 use crate::watch::{Cpu, Disk};
-use crate::{fence, identity, tree};
+use crate::{cgroup, fence, identity, tree};
 use pinfold_runner::{
-    Content, Failure, Groups, Isolation, Job, Limit, Mechanism, Outcome, Status, Usage, Workspace, WorkspaceMechanism,
+    Content, Failure, Groups, Isolation, Job, Limit, Mechanism, Outcome, Root, Status, Usage, Workspace, WorkspaceMechanism,
 };
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 /// Runs one job from beginning to end.
@@ -32,38 +30,67 @@ pub(crate) fn run(
     terminal: Option<(u16, u16)>,
     start: Instant,
 ) -> Result<Outcome, Failure> {
+    let plan = Plan::new(job, terminal)?;
+    let destination = job.artifacts.as_ref().map(|artifacts| Destination::open(job, artifacts)).transpose()?;
     let state = State::open()?;
     state.sweep()?;
-    let slot = state.take_slot(random())?;
-    let outcome = in_slot(job, id, &slot, descriptors, terminal, start);
-    // The result is known; a slot that can't be cleared is the next start's to sweep.
-    let _swept_next_time = slot.remove_files();
-    outcome
+    // The ground is laid while init builds the view, where that can be: init is born into a cgroup on v2, and trees
+    // of the caller's that are idmapped to the slot's uid are inherited.
+    let names_paths = !job.mounts.is_empty() || job.root != Root::Host || matches!(job.workspace, Workspace::Path(_));
+    let early = cgroup::precede_init() || (plan.privileged && names_paths);
+    let ground = if early { Some(Ground::lay(&plan, &state)?) } else { None };
+    let sandbox = Sandbox { plan: &plan, state: &state, id, start };
+    sandbox.run(ground, descriptors, destination)
 }
 
-fn in_slot(
-    job: &Job,
-    id: String,
-    slot: &Slot,
-    descriptors: Descriptors,
-    terminal: Option<(u16, u16)>,
-    start: Instant,
-) -> Result<Outcome, Failure> {
-    let plan = Plan::new(job, slot.number, terminal)?;
-    let destination = job.artifacts.as_ref().map(|artifacts| Destination::open(job, artifacts)).transpose()?;
-    let workspace = open_workspace(&plan, slot)?;
-    let trees = plan.privileged.then(|| caller_trees(job, Some(slot.number))).transpose()?;
-    let cgroups = Cgroups::create(slot, &job.limits, plan.privileged.then_some(slot.number))?;
-    let isolation = isolation(&plan, &cgroups);
-    let outcome = check_requirements(&plan, &isolation, &cgroups).and_then(|()| {
-        let sandbox = Sandbox { plan: &plan, slot, cgroups: &cgroups, workspace: workspace.as_ref(), start };
-        sandbox.run(id, isolation, trees, descriptors, destination)
-    });
-    cgroups.destroy();
-    outcome
+/// What a sandbox rests on: taken before its command runs, given back when all of it is dead.
+struct Ground {
+    slot: Slot,
+    /// The workspace's directory on the host; one in memory is init's to make.
+    workspace: Option<OwnedFd>,
+    cgroups: Cgroups,
+    isolation: Isolation,
 }
 
-/// Opens the workspace's directory on the host: made here when it is temporary. One in memory is init's to make.
+impl Ground {
+    fn lay(plan: &Plan<'_>, state: &State) -> Result<Self, Failure> {
+        let slot = state.take_slot(random())?;
+        let made = open_workspace(plan, &slot).and_then(|workspace| {
+            let cgroups = Cgroups::create(&slot, &plan.job.limits, plan.privileged.then_some(slot.number))?;
+            Ok((workspace, cgroups))
+        });
+        let (workspace, cgroups) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let _swept_next_time = slot.remove();
+                return Err(error.into());
+            }
+        };
+        let isolation = isolation(plan, &cgroups);
+        let ground = Self { slot, workspace, cgroups, isolation };
+        match check_requirements(plan, &ground.isolation, &ground.cgroups) {
+            Ok(()) => Ok(ground),
+            Err(failure) => {
+                ground.give_back();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Removes all but the slot itself, whose lock holds the number until nothing runs under it any more.
+    fn clear(self) -> Slot {
+        self.cgroups.destroy();
+        // What can't be cleared now is swept at the next start: the slot is still there then.
+        let _swept_next_time = self.slot.clear();
+        self.slot
+    }
+
+    fn give_back(self) {
+        let _swept_next_time = self.clear().remove();
+    }
+}
+
+/// Opens the workspace's directory on the host: made here when it is temporary.
 fn open_workspace(plan: &Plan<'_>, slot: &Slot) -> Result<Option<OwnedFd>, StepError> {
     match &plan.job.workspace {
         Workspace::Tmpfs => Ok(None),
@@ -76,7 +103,8 @@ fn open_workspace(plan: &Plan<'_>, slot: &Slot) -> Result<Option<OwnedFd>, StepE
             let dir = file::openat(Some(slot.dir.as_fd()), WORKSPACE, tree::DIRECTORY, 0)
                 .at(Step::OpenWorkspace, "temp")?;
             if plan.privileged {
-                file::fchown(dir.as_fd(), plan.host.uid, plan.host.gid).at(Step::OpenWorkspace, "temp")?;
+                let owner = plan.host_ids(slot.number);
+                file::fchown(dir.as_fd(), owner.uid, owner.gid).at(Step::OpenWorkspace, "temp")?;
             }
             Ok(Some(dir))
         }
@@ -131,12 +159,11 @@ fn check_requirements(plan: &Plan<'_>, isolation: &Isolation, cgroups: &Cgroups)
     Ok(())
 }
 
-/// One sandbox in the making, and what it rests on.
+/// One sandbox in the making.
 struct Sandbox<'a> {
     plan: &'a Plan<'a>,
-    slot: &'a Slot,
-    cgroups: &'a Cgroups,
-    workspace: Option<&'a OwnedFd>,
+    state: &'a State,
+    id: String,
     start: Instant,
 }
 
@@ -150,16 +177,23 @@ pub(crate) struct Init {
 impl Init {
     /// Tells init something. When it is dead already, the event loop learns that from its socket.
     pub(crate) fn tell(&self, order: Order) {
-        let _dead = socket::send(self.socket.as_fd(), &order.encode(), None);
+        let _dead = socket::send(self.socket.as_fd(), &order.encode(), &[]);
     }
 
-    /// Kills init, and with it, by the kernel's rule for pid 1, whatever is left in the sandbox; waits until all is gone.
-    fn end(&self) -> Result<(), StepError> {
+    /// Kills init, and with it, by the kernel's rule for pid 1, whatever is left in the sandbox.
+    pub(crate) fn kill(&self) {
         let _dead = signal::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
+    }
+
+    /// Kills init and waits until all is gone. Waiting again is fine.
+    fn end(&self) -> Result<(), StepError> {
+        self.kill();
         let deadline = Instant::now() + TEARDOWN;
         loop {
-            if process::wait(self.pid, false).at(Step::StartCommand, "wait for init")?.is_some() {
-                return Ok(());
+            match process::wait(self.pid, false) {
+                Ok(None) => {}
+                Ok(Some(_)) | Err(sys::Errno(libc::ECHILD)) => return Ok(()),
+                Err(errno) => return Err(errno).at(Step::StartCommand, "wait for init"),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -174,112 +208,188 @@ impl Init {
 /// How long the kernel may take to tear everything down: a process can be stuck in a write to a slow disk.
 const TEARDOWN: Duration = Duration::from_secs(20);
 
+/// Our ends of what connects us with the sandbox.
+struct Ends {
+    status: OwnedFd,
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
+/// The sandbox's ends.
+struct OtherEnds {
+    socket: OwnedFd,
+    status: OwnedFd,
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
 impl Sandbox<'_> {
     fn run(
         &self,
-        id: String,
-        isolation: Isolation,
-        trees: Option<Vec<crate::view::Tree>>,
+        ground: Option<Ground>,
         descriptors: Descriptors,
         destination: Option<Destination>,
     ) -> Result<Outcome, Failure> {
         let signals = signal::signalfd(&[libc::SIGTERM, libc::SIGINT]).at(Step::MakePipe, "signals")?;
-        let Descriptors { lifeline, stdin: live_stdin, stdout: live_stdout, stderr: live_stderr } = descriptors;
         let job = self.plan.job;
-        let has_stdin = live_stdin.is_some() || !job.stdin.as_bytes().is_empty();
+        let has_stdin = descriptors.stdin.is_some() || !job.stdin.as_bytes().is_empty();
+        let (socket, ends, others) = self.connect(has_stdin)?;
+        let inherited_trees = match &ground {
+            Some(ground) if self.plan.privileged => Some(caller_trees(job, Some(ground.slot.number))?),
+            _ if self.plan.privileged => Some(Vec::new()),
+            _ => None,
+        };
+        let owned_by = [&others.stdin, &others.stdout, &others.stderr].map(|fd| fd.as_ref().map(OwnedFd::try_clone));
 
-        let (ours, theirs) = socket::socketpair().at(Step::MakePipe, "init")?;
+        let born_in = ground.as_ref().and_then(|ground| ground.cgroups.init());
+        let namespaces =
+            libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let (pid, pidfd) = match process::clone3(namespaces, born_in).at(Step::MakeNamespaces, "")? {
+            Fork::Child => {
+                // Ends that stayed open here would keep init from noticing the runner's death, and the reader of the
+                // runner's answer from seeing its end.
+                let Descriptors { lifeline, .. } = descriptors;
+                drop((socket, ends, signals, owned_by));
+                let _none_left_open = descriptors::forget_standard();
+                let OtherEnds { socket, status, stdin, stdout, stderr } = others;
+                let (lifeline, state) = (lifeline.as_ref().map(AsFd::as_fd), self.state.path());
+                let inherited = Inherited { socket, lifeline, stdin, stdout, stderr, trees: inherited_trees, state };
+                init::run(self.plan, inherited, status)
+            }
+            Fork::Parent(pid, pidfd) => (pid, pidfd),
+        };
+        drop((others, inherited_trees));
+        let init = Init { pid, pidfd, socket };
+        let ground = match ground.map_or_else(|| Ground::lay(self.plan, self.state), Ok) {
+            Ok(ground) => ground,
+            Err(failure) => {
+                init.end()?;
+                return Err(failure);
+            }
+        };
+        if let Err(error) = self.begin(&init, &ground, owned_by) {
+            init.end()?;
+            ground.give_back();
+            return Err(error.into());
+        }
+        let watched = self.watched(&init, &ground, signals, ends, descriptors)?;
+        let (ending, streams) = watched.until_end();
+        self.finish(&init, ground, ending, streams, destination)
+    }
+
+    /// Makes what connects the runner with init and with the command.
+    fn connect(&self, has_stdin: bool) -> Result<(OwnedFd, Ends, OtherEnds), StepError> {
+        let (socket, socket_theirs) = socket::socketpair().at(Step::MakePipe, "init")?;
         let (status, status_theirs) = pipe::pipe().at(Step::MakePipe, "status")?;
         let uses_pipes = self.plan.terminal.is_none();
         let (stdin_theirs, stdin) = pair(uses_pipes && has_stdin).at(Step::MakePipe, "stdin")?;
         let (stdout, stdout_theirs) = pair(uses_pipes).at(Step::MakePipe, "stdout")?;
         let (stderr, stderr_theirs) = pair(uses_pipes).at(Step::MakePipe, "stderr")?;
-        if self.plan.privileged {
-            // A pipe belongs to its maker. /dev/stdout is opened anew by its inode's owner: the sandbox's user.
-            for fd in [&stdin_theirs, &stdout_theirs, &stderr_theirs].into_iter().flatten() {
-                file::fchown(fd.as_fd(), self.plan.host.uid, self.plan.host.gid).at(Step::MakePipe, "owner")?;
-            }
-        }
-        let temporary = CString::new(self.slot.path().join("workspace").as_os_str().as_bytes()).unwrap_or_default();
-
-        let flags = self.plan.clone_flags();
-        let (pid, pidfd) = match process::clone3(flags, self.cgroups.init()).at(Step::MakeNamespaces, "")? {
-            Fork::Child => {
-                // Ends that stayed open here would keep init from noticing the runner's death, and the reader of the
-                // runner's answer from seeing its end.
-                drop((ours, status, stdin, stdout, stderr, live_stdin, live_stdout, live_stderr, signals));
-                let _none_left_open = descriptors::forget_standard();
-                init::run(
-                    self.plan,
-                    Inherited {
-                        socket: theirs,
-                        lifeline: lifeline.as_ref().map(AsFd::as_fd),
-                        stdin: stdin_theirs,
-                        stdout: stdout_theirs,
-                        stderr: stderr_theirs,
-                        trees,
-                        entry: self.cgroups.entry(),
-                        temporary: &temporary,
-                    },
-                    status_theirs,
-                )
-            }
-            Fork::Parent(pid, pidfd) => (pid, pidfd),
+        let others = OtherEnds {
+            socket: socket_theirs,
+            status: status_theirs,
+            stdin: stdin_theirs,
+            stdout: stdout_theirs,
+            stderr: stderr_theirs,
         };
-        drop((theirs, status_theirs, stdin_theirs, stdout_theirs, stderr_theirs, trees));
-        let init = Init { pid, pidfd, socket: ours };
-        if let Err(error) = identity::write_maps(pid, job.user, self.plan.host, self.plan.privileged) {
-            init.end()?;
-            return Err(error.into());
-        }
-        init.tell(Order::Mapped);
-
-        let cap = job.limits.output_bytes.value();
-        let sink = |live: Option<OwnedFd>| live.map_or(Sink::Keep(Vec::new()), |live| Sink::Live(Some(live)));
-        let watched = Watched {
-            init: &init,
-            signals,
-            lifeline,
-            status: Some(status),
-            stdin: Input::new(stdin, live_stdin, job.stdin.as_bytes().to_vec()).at(Step::MakePipe, "stdin")?,
-            stdout: Output::new(stdout, sink(live_stdout), cap).at(Step::MakePipe, "stdout")?,
-            stderr: Output::new(stderr, sink(live_stderr), cap).at(Step::MakePipe, "stderr")?,
-            wall: job.limits.wall_ms.value().map(Duration::from_millis),
-            cpu: job.limits.cpu_ms.value().map(Cpu::new),
-            disk: self.disk_watch(),
-            cgroups: self.cgroups,
-        };
-        let (ending, streams) = watched.until_end();
-        let gone = init.end();
-        let outcome = self.outcome(id, isolation, ending, streams)?;
-        gone?;
-        Ok(self.with_artifacts(outcome, destination))
+        Ok((socket, Ends { status, stdin, stdout, stderr }, others))
     }
 
-    fn disk_watch(&self) -> Option<Disk> {
+    /// Lets init go on, now that the ground is laid.
+    fn begin(
+        &self,
+        init: &Init,
+        ground: &Ground,
+        pipes: [Option<std::io::Result<OwnedFd>>; 3],
+    ) -> Result<(), StepError> {
+        let host = self.plan.host_ids(ground.slot.number);
+        if self.plan.privileged {
+            // A pipe belongs to its maker. /dev/stdout is opened anew by its inode's owner: the sandbox's user.
+            for pipe in pipes.into_iter().flatten() {
+                let pipe = pipe.at(Step::MakePipe, "owner")?;
+                file::fchown(pipe.as_fd(), host.uid, host.gid).at(Step::MakePipe, "owner")?;
+            }
+        }
+        identity::write_maps(init.pid, self.plan.job.user, host, self.plan.privileged)?;
+        let (entry, descriptors) = ground.cgroups.entry();
+        let order = Order::Begin { slot: ground.slot.number, entry };
+        socket::send(init.socket.as_fd(), &order.encode(), &descriptors).at(Step::MakePipe, "init")
+    }
+
+    fn watched<'a>(
+        &self,
+        init: &'a Init,
+        ground: &'a Ground,
+        signals: OwnedFd,
+        ends: Ends,
+        descriptors: Descriptors,
+    ) -> Result<Watched<'a>, StepError> {
+        let job = self.plan.job;
+        let cap = job.limits.output_bytes.value();
+        let sink = |live: Option<OwnedFd>| live.map_or(Sink::Keep(Vec::new()), |live| Sink::Live(Some(live)));
+        let stdin = Input::new(ends.stdin, descriptors.stdin, job.stdin.as_bytes().to_vec());
+        Ok(Watched {
+            init,
+            signals,
+            lifeline: descriptors.lifeline,
+            status: Some(ends.status),
+            stdin: stdin.at(Step::MakePipe, "stdin")?,
+            stdout: Output::new(ends.stdout, sink(descriptors.stdout), cap).at(Step::MakePipe, "stdout")?,
+            stderr: Output::new(ends.stderr, sink(descriptors.stderr), cap).at(Step::MakePipe, "stderr")?,
+            wall: job.limits.wall_ms.value().map(Duration::from_millis),
+            cpu: job.limits.cpu_ms.value().map(Cpu::new),
+            disk: self.disk_watch(ground),
+            cgroups: &ground.cgroups,
+        })
+    }
+
+    /// Takes everything away and tells the result. When init has reported, only init itself is left, so the rest is
+    /// cleared while the kernel takes its namespaces apart.
+    fn finish(
+        &self,
+        init: &Init,
+        ground: Ground,
+        ending: Ending,
+        streams: wait::Streams,
+        destination: Option<Destination>,
+    ) -> Result<Outcome, Failure> {
+        init.kill();
+        if ending.report.is_none() {
+            init.end()?;
+        }
+        let ended = ending.ended;
+        let outcome = self.outcome(&ground, ending, streams);
+        let outcome = outcome.map(|(outcome, in_memory)| self.with_artifacts(outcome, in_memory, &ground, destination));
+        let slot = ground.clear();
+        init.end()?;
+        let _swept_next_time = slot.remove();
+        let mut outcome = outcome?;
+        outcome.usage.teardown_ms = elapsed(ended, Some(Instant::now()));
+        Ok(outcome)
+    }
+
+    fn disk_watch(&self, ground: &Ground) -> Option<Disk> {
         let limit = self.plan.watched_bytes?;
-        let root = self.workspace?.try_clone().ok()?;
+        let root = ground.workspace.as_ref()?.try_clone().ok()?;
         Some(Disk::new(root, limit, self.plan.job.workspace == Workspace::Temp))
     }
 
     fn outcome(
         &self,
-        id: String,
-        isolation: Isolation,
+        ground: &Ground,
         ending: Ending,
         streams: wait::Streams,
     ) -> Result<(Outcome, Option<OwnedFd>), Failure> {
         if let Some(error) = ending.step_error {
             return Err(error.into());
         }
-        let figures = self.cgroups.figures(self.plan.job.limits.cpus != Limit::Max);
+        let figures = ground.cgroups.figures(self.plan.job.limits.cpus != Limit::Max);
         let report = ending.report;
         let Some((status, exit_code, signal)) = judge(&ending, figures.oom_kills, self.plan.job) else {
             return Err(Failure::new("init_died", "the sandbox's init ended before the command did")
                 .with_hint("something on the host killed it, or the machine is out of memory"));
-        };
-        let elapsed = |from: Option<Instant>, to: Option<Instant>| {
-            Some(to?.saturating_duration_since(from?).as_secs_f64() * 1e3)
         };
         let (user_ms, system_ms) = cpu_time(&figures, report);
         let usage = Usage {
@@ -293,12 +403,12 @@ impl Sandbox<'_> {
             read_bytes: report.map(|report| report.read_bytes),
             written_bytes: report.map(|report| report.written_bytes),
             setup_ms: elapsed(Some(self.start), ending.started),
-            teardown_ms: elapsed(ending.ended, Some(Instant::now())),
+            teardown_ms: None,
         };
         let (stdout, stderr) = (streams.stdout, streams.stderr);
         let outcome = Outcome {
             version: pinfold_runner::CONTRACT_VERSION,
-            id,
+            id: self.id.clone(),
             status,
             exit_code,
             signal,
@@ -309,7 +419,7 @@ impl Sandbox<'_> {
             stdout: Content(stdout.into_kept()),
             stderr: Content(stderr.into_kept()),
             usage,
-            isolation,
+            isolation: ground.isolation.clone(),
             artifacts: Vec::new(),
             artifact_errors: Vec::new(),
             error: None,
@@ -319,10 +429,12 @@ impl Sandbox<'_> {
 
     fn with_artifacts(
         &self,
-        (mut outcome, in_memory): (Outcome, Option<OwnedFd>),
+        mut outcome: Outcome,
+        in_memory: Option<OwnedFd>,
+        ground: &Ground,
         destination: Option<Destination>,
     ) -> Outcome {
-        let workspace = in_memory.as_ref().or(self.workspace);
+        let workspace = in_memory.as_ref().or(ground.workspace.as_ref());
         if let (Some(artifacts), Some(workspace), Some(destination)) =
             (&self.plan.job.artifacts, workspace, destination)
         {
@@ -332,6 +444,11 @@ impl Sandbox<'_> {
         }
         outcome
     }
+}
+
+/// Milliseconds between two moments, where both are known.
+fn elapsed(from: Option<Instant>, to: Option<Instant>) -> Option<f64> {
+    Some(to?.saturating_duration_since(from?).as_secs_f64() * 1e3)
 }
 
 /// A pipe, read end first, or nothing.

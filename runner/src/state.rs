@@ -50,6 +50,11 @@ impl State {
         Ok(Self { dir, path })
     }
 
+    /// Where the slots are on the host.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     /// Removes what dead sandboxes left: their slots, workspaces and cgroups.
     pub(crate) fn sweep(&self) -> Result<(), StepError> {
         let shown = self.path.to_string_lossy();
@@ -121,11 +126,6 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Where the slot is on the host.
-    pub(crate) fn path(&self) -> &std::path::Path {
-        &self.path
-    }
-
     /// Writes down which cgroups belong to this sandbox, for whoever may have to sweep it.
     pub(crate) fn record_cgroups(&self, paths: &[String]) -> Result<(), StepError> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
@@ -142,14 +142,14 @@ impl Slot {
                 cgroup::remove(path);
             }
         }
-        self.remove_files()
-    }
-
-    /// Removes the slot's files only; the cgroups are gone already.
-    pub(crate) fn remove_files(self) -> Result<(), Errno> {
-        tree::clear(self.dir.as_fd())?;
+        self.clear()?;
         let name = sys::c_string(self.number.to_string())?;
         file::unlinkat(self.parent.as_fd(), &name, true)
+    }
+
+    /// Removes everything in the slot. The slot itself stays, and with it its claim to the number.
+    pub(crate) fn clear(&self) -> Result<(), Errno> {
+        tree::clear(self.dir.as_fd())
     }
 }
 

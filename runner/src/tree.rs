@@ -12,12 +12,11 @@ pub(crate) const DIRECTORY: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_N
 
 /// The names in a directory, without `.` and `..`.
 pub(crate) fn names(dir: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
-    // Through /proc/self/fd the standard library reads the very directory that the descriptor is, in its own
-    // open file description, so that the offset is its own too.
-    use std::os::fd::AsRawFd;
+    // Opened anew, so that the offset is this reading's own.
+    let dir = file::openat(Some(dir), c".", DIRECTORY, 0)?;
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()))? {
-        names.push(sys::c_string(entry?.file_name().as_bytes())?);
+    while let Some(more) = file::next_names(dir.as_fd())? {
+        names.extend(more);
     }
     Ok(names)
 }

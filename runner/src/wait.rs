@@ -172,8 +172,8 @@ impl Watched<'_> {
 
     fn read_news(&mut self, progress: &mut Progress) {
         let mut buffer = [0u8; LONGEST_NEWS];
-        let (length, descriptor) = socket::receive(self.init.socket.as_fd(), &mut buffer).unwrap_or((0, None));
-        match (News::decode(&buffer[..length]), descriptor) {
+        let (length, mut descriptors) = socket::receive(self.init.socket.as_fd(), &mut buffer).unwrap_or_default();
+        match (News::decode(&buffer[..length]), descriptors.pop()) {
             (Some(News::Ended(report)), _) => {
                 // The command can't end before it was executed; the status may just not have been looked at.
                 self.read_status(progress);
@@ -224,7 +224,7 @@ impl Watched<'_> {
         let now = Instant::now();
         if progress.patience.is_some_and(|patience| now >= patience) {
             progress.patience = None;
-            let _dead = signal::pidfd_send_signal(&self.init.pidfd, libc::SIGKILL);
+            self.init.kill();
         }
         if progress.ending.cause.is_some() {
             return;

@@ -12,8 +12,8 @@ use clap_complete::Shell;
 /// of `$fpath`.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsOptions {
-    /// The shell to complete for
-    #[arg(value_name = "SHELL")]
+    /// The shell: bash, elvish, fish, powershell or zsh
+    #[arg(value_name = "SHELL", hide_possible_values = true)]
     shell: Shell,
 }
 

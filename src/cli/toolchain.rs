@@ -111,16 +111,23 @@ impl Toolchain {
         }
     }
 
-    /// Finds it through `path`, the caller's `PATH`.
+    /// Finds it through `path`, the caller's `PATH`. What answers runs on the host, so it must be `trusted`.
     ///
     /// # Errors
-    /// When it is not there, does not answer, or lives where mounting it would show the caller's home or more.
-    pub(crate) fn find(self, path: &OsStr, home: Option<&Path>) -> Result<View, String> {
+    /// When it is not there, is not trusted, does not answer, or lives where mounting it would show the caller's home or
+    /// more.
+    pub(crate) fn find(
+        self,
+        path: &OsStr,
+        home: Option<&Path>,
+        trusted: impl Fn(&Path) -> Result<(), String>,
+    ) -> Result<View, String> {
         let question = self.question();
         let program =
             question.programs.iter().find_map(|name| look_up(name, path)).ok_or_else(|| {
                 format!("no toolchain `{}`: `{}` is not on `PATH`", self.name(), question.programs[0])
             })?;
+        trusted(&program)?;
         let mut view = View::default();
         for directory in ask(&program, &question)? {
             check(&directory, home).map_err(|reason| {

@@ -92,3 +92,24 @@ fn the_table_says_the_same_to_people() {
         assert!(table.lines().any(|line| line.starts_with(name) && line.ends_with(how)), "{feature}: {table}");
     }
 }
+
+#[test]
+fn a_host_without_user_namespaces_is_told_which_setting_brings_them() {
+    // A host within the host: the limits of a user namespace are its own root's to set.
+    let state = std::env::temp_dir().join(format!("pinfold-doctor-{}", std::process::id()));
+    let script = r#"echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" doctor --json"#;
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", script]).arg(support::pinfold());
+    let output = match command.env("PINFOLD_STATE_DIR", &state).output() {
+        Ok(output) if !output.stdout.is_empty() => output,
+        refused => return eprintln!("skipped: unshare(1) can't make a user namespace here: {refused:?}"),
+    };
+    // What a failed run made of it is not what this is about.
+    let _ = std::fs::remove_dir_all(&state);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["fit"]), (Some(1), &false.into()));
+    assert!(!report["failure"]["message"].as_str().unwrap().is_empty());
+    let advice = report["advice"].as_array().unwrap();
+    let names_it = |advice: &Value| advice["commands"].to_string().contains("sysctl -w user.max_user_namespaces=");
+    assert!(advice.iter().any(names_it), "{report}");
+}

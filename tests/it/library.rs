@@ -1,7 +1,7 @@
 //! What the library promises to its hosts: with the real runner, and with fake ones that die, hang and lie. What a sandbox
 //! confines is not tested here.
 
-use crate::support::runner;
+use crate::support::{pinfold, runner};
 use pinfold::{ByteSize, Error, Job, Limit, Outcome, Pinfold, PinfoldBuilder, Sandbox, Status, Stdin, Stdio, job};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,14 +35,19 @@ impl Scratch {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// A runner that is a shell script, run as `--sweep` too. `$scratch` is this directory, `read_job` reads the job and
+    /// A runner that is a shell script. `$scratch` is this directory, `read_job` reads the job and
     /// sets `$id`, and `answer STATUS [MORE]` prints a result.
     fn runner(&self, script: &str) -> PinfoldBuilder {
+        self.runner_that_sweeps(script, "exit 0")
+    }
+
+    /// The same, and what it does for `--sweep` before the rest of it runs.
+    fn runner_that_sweeps(&self, script: &str, sweep: &str) -> PinfoldBuilder {
         let text = format!(
             r#"#!/bin/sh
 scratch='{}'
 echo "$$ $*" >> "$scratch/started"
-case "$*" in *--sweep*) exit 0 ;; esac
+case "$*" in *--sweep*) {sweep} ;; esac
 read_job() {{ cat > "$scratch/job"; id=$(sed -n 's/.*"id":"\([^"]*\)".*/\1/p' "$scratch/job"); }}
 isolation='{{"namespaces":[],"seccomp":null,"landlock":null,"cgroup":null,"memory":"none","pids":"none","cpu":"none","workspace":"none","groups":"none"}}'
 usage='{{"wall_ms":1,"user_ms":null,"system_ms":null,"throttled_ms":null,"peak_memory_bytes":null,"peak_pids":null,"oom_kills":null,"read_bytes":null,"written_bytes":null,"setup_ms":null,"teardown_ms":null}}'
@@ -215,7 +220,7 @@ async fn a_runner_leads_a_process_group_of_its_own() {
 async fn a_job_of_tens_of_mebibytes_arrives_whole() {
     let scratch = Scratch::new();
     let pinfold = fake(&scratch, r#"read_job; answer exited"#);
-    let size = 40 << 20;
+    let size = 20 << 20;
     let job = job(["true"]).stdin(vec![b'x'; size]).wall(PATIENCE).build().unwrap();
     assert_eq!(pinfold.run(job).await.unwrap().status, Status::Exited);
     let sent = Job::from_json(&std::fs::read(scratch.path("job")).unwrap()).unwrap();
@@ -374,6 +379,15 @@ async fn a_mute_or_stopped_runner_ends_after_the_wall_clock() {
 }
 
 #[tokio::test]
+async fn a_late_runner_that_calls_the_end_of_the_wall_clock_a_cancellation_is_corrected() {
+    let scratch = Scratch::new();
+    let script = r#"read_job; cat <&3 > /dev/null; answer cancelled '"exit_code":null,"error":null'"#;
+    let job = job(["true"]).wall(Duration::from_millis(100)).build().unwrap();
+    let outcome = fake(&scratch, script).run(job).await.unwrap();
+    assert_eq!((outcome.status, outcome.usage.wall_ms), (Status::TimedOut, Some(1.0)), "the rest of it is believed");
+}
+
+#[tokio::test]
 async fn a_runner_that_has_answered_and_does_not_end_is_not_believed() {
     let scratch = Scratch::new();
     let pinfold = fake(&scratch, "read_job; answer exited; exec sleep 1000 >&- 2>&-");
@@ -455,13 +469,14 @@ fn a_runtime_that_shuts_down_leaves_no_runner_and_no_zombie() {
 #[tokio::test]
 async fn no_more_sandboxes_run_at_once_than_may() {
     let scratch = Scratch::new();
-    let script = r#"read_job; echo + >> "$scratch/log"; sleep 0.02; echo - >> "$scratch/log"; answer exited"#;
-    // Each has its own `job` file to read, so that they don't overwrite each other's.
-    let script = script.replace(
-        "read_job",
-        "cat > \"$scratch/job$$\"; id=$(sed -n 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/p' \"$scratch/job$$\")",
-    );
-    let pinfold = scratch.runner(&script).max_sandboxes(3).grace(PATIENCE).build().unwrap();
+    // The first three wait for each other, so that three do run at once. Each keeps its job in a file of its own.
+    let script = r#"
+        cat > "$scratch/job$$"; id=$(sed -n 's/.*"id":"\([^"]*\)".*/\1/p' "$scratch/job$$")
+        echo + >> "$scratch/log"
+        until [ $(grep -c + "$scratch/log") -ge 3 ]; do sleep 0.01; done
+        echo - >> "$scratch/log"
+        answer exited"#;
+    let pinfold = scratch.runner(script).max_sandboxes(3).grace(PATIENCE).build().unwrap();
     let runs: Vec<_> = (0..12)
         .map(|_| {
             let pinfold = pinfold.clone();
@@ -640,6 +655,40 @@ async fn a_real_runner_that_is_killed_or_stopped_takes_the_command_with_it() {
         assert_eq!(outcome.status, status, "{signal}");
         until("the command's end", || processes_with(&marker).is_empty()).await;
     }
+}
+
+#[tokio::test]
+async fn nothing_is_left_on_disk_when_the_runner_was_killed() {
+    let (scratch, marker) = (Scratch::new(), marker());
+    // The real runner, with slots and uids of its own, so that other tests' sandboxes are not among them.
+    let uids = 0x7100_0000 + std::process::id() % 0x10000;
+    let script = format!(
+        r#"mkdir -p "$scratch/state"; chmod 700 "$scratch/state"
+        PINFOLD_UIDS={uids}-{} PINFOLD_STATE_DIR="$scratch/state" exec '{}' "$@""#,
+        uids + 3,
+        runner().display()
+    );
+    let pinfold = scratch.runner_that_sweeps(&script, ":").grace(PATIENCE).build().unwrap();
+    let slots = || std::fs::read_dir(scratch.path("state")).map_or(0, Iterator::count);
+    let (sandbox, _) = sleeping(&pinfold, &marker, Stdio::captured()).await;
+    assert_eq!(slots(), 1, "what could be left");
+    sandbox.kill();
+    assert_eq!(sandbox.wait().await.unwrap().status, Status::Cancelled);
+    assert_eq!(slots(), 0);
+}
+
+#[tokio::test]
+async fn the_end_of_the_host_is_the_end_of_its_sandboxes() {
+    // A program that links the library, killed so that no code of its own runs any more.
+    let marker = marker();
+    let mut host =
+        Command::new(pinfold()).args(["run", "--", "sleep", &marker]).stdin(ProcessStdio::null()).spawn().unwrap();
+    // The host's own arguments have the marker in them too; the command is its runner's child.
+    let command = || processes_with(&marker).into_iter().any(|pid| pid != host.id());
+    until("the command", command).await;
+    host.kill().unwrap();
+    host.wait().unwrap();
+    until("the command's end", || processes_with(&marker).is_empty()).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod v1;
 mod v2;
 
 use crate::failure::StepError;
+use crate::message::EntryKind;
 use crate::state::Slot;
 use pinfold_runner::{CgroupVersion, Limits};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -34,13 +35,31 @@ pub(crate) enum Cgroups {
 }
 
 /// How the command's process gets into its group before its first instruction.
-pub(crate) enum Entry<'a> {
+pub(crate) enum Entry {
     /// There is no group.
     None,
     /// It writes `0` to each of these, which moves itself: the cheap way on v1.
-    Tasks(Vec<BorrowedFd<'a>>),
+    Tasks(Vec<OwnedFd>),
     /// It is born there: CLONE_INTO_CGROUP.
-    Clone(BorrowedFd<'a>),
+    Clone(OwnedFd),
+}
+
+impl Entry {
+    /// Puts together what came over init's socket. `None` when the descriptors are not what they should be.
+    pub(crate) fn received(kind: EntryKind, mut descriptors: Vec<OwnedFd>) -> Option<Self> {
+        match (kind, descriptors.len()) {
+            (EntryKind::None, 0) => Some(Self::None),
+            (EntryKind::Tasks, 1..) => Some(Self::Tasks(descriptors)),
+            (EntryKind::Clone, 1) => descriptors.pop().map(Self::Clone),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the groups must exist before init does: on v2 init is born into one of them. On v1 they can be made while
+/// init builds the view, which takes as long.
+pub(crate) fn precede_init() -> bool {
+    matches!(Hierarchy::find(), Hierarchy::V2)
 }
 
 impl Cgroups {
@@ -107,12 +126,12 @@ impl Cgroups {
         }
     }
 
-    /// How the command enters.
-    pub(crate) fn entry(&self) -> Entry<'_> {
+    /// How the command enters: what is sent to init, which makes an [`Entry`] of it.
+    pub(crate) fn entry(&self) -> (EntryKind, Vec<BorrowedFd<'_>>) {
         match self {
-            Self::None => Entry::None,
-            Self::V1(groups) => Entry::Tasks(groups.tasks()),
-            Self::V2(groups) => Entry::Clone(groups.command()),
+            Self::None => (EntryKind::None, Vec::new()),
+            Self::V1(groups) => (EntryKind::Tasks, groups.tasks()),
+            Self::V2(groups) => (EntryKind::Clone, vec![groups.command()]),
         }
     }
 

@@ -247,3 +247,23 @@ pub(crate) fn adopt(fd: RawFd) -> Result<OwnedFd, Errno> {
     // anything else in this process could have opened a descriptor of that number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// `getdents64(2)`: the next names of a directory, without `.` and `..`. Empty at its end.
+pub(crate) fn next_names(dir: BorrowedFd<'_>) -> Result<Option<Vec<std::ffi::CString>>, Errno> {
+    let mut buffer = [0u8; 32 << 10];
+    // SAFETY: the kernel writes at most the buffer's length into it, during the call.
+    let length =
+        check(unsafe { libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), buffer.as_mut_ptr(), buffer.len()) })?;
+    let mut rest = &buffer[..length as usize];
+    let mut names = Vec::new();
+    // struct linux_dirent64: inode (8), offset (8), record length (2), type (1), then the name with its NUL.
+    while let Some(head) = rest.get(..19) {
+        let record = usize::from(u16::from_ne_bytes([head[16], head[17]]));
+        let name = rest.get(19..record).and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok()).ok_or(Errno(libc::EIO))?;
+        if name != c"." && name != c".." {
+            names.push(name.to_owned());
+        }
+        rest = &rest[record..];
+    }
+    Ok((length > 0).then_some(names))
+}

@@ -45,6 +45,18 @@ pub(crate) fn unshare(namespaces: i32) -> Result<(), Errno> {
     check_int(unsafe { libc::unshare(namespaces) }).map(drop)
 }
 
+/// Whether this process has one thread: unshare(2) refuses CLONE_THREAD with EINVAL where there are more, and does
+/// nothing where there is one. Forking is only safe as it is done here as long as nobody else runs in the process.
+pub(crate) fn is_single_threaded() -> bool {
+    unshare(libc::CLONE_THREAD).is_ok()
+}
+
+/// `setns(2)` into the namespace that a descriptor of nsfs stands for.
+pub(crate) fn setns(namespace: BorrowedFd<'_>, kind: i32) -> Result<(), Errno> {
+    // SAFETY: takes no memory.
+    check_int(unsafe { libc::setns(namespace.as_raw_fd(), kind) }).map(drop)
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {

@@ -3,9 +3,15 @@
 use super::{Errno, check, check_int, retry};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// Space for one descriptor's control message, aligned as cmsg(3) wants; CMSG_SPACE(4) is 24 on every 64-bit Linux.
+/// The most descriptors that one message carries.
+const MOST: usize = 8;
+
+/// cmsg(3): a header of 16 bytes on every 64-bit Linux (length, level, type), then the descriptors' numbers.
+const HEADER: usize = 16;
+
+/// Space for one control message, aligned as cmsg(3) wants.
 #[repr(align(8))]
-struct ControlSpace([u8; 24]);
+struct ControlSpace([u8; HEADER + 4 * MOST]);
 
 /// `socketpair(2)`: Unix, sequenced packets, close-on-exec.
 pub(crate) fn socketpair() -> Result<(OwnedFd, OwnedFd), Errno> {
@@ -20,32 +26,37 @@ pub(crate) fn socketpair() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((first, second))
 }
 
-/// Sends one message, with a descriptor if one is given: `sendmsg(2)`. Never raises SIGPIPE.
-pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+/// Sends one message, with descriptors if any are given: `sendmsg(2)`. Never raises SIGPIPE.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let mut control = ControlSpace([0; 24]);
+    let mut control = ControlSpace([0; HEADER + 4 * MOST]);
     // SAFETY: msghdr is plain integers and pointers, for which all zeroes is a value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
-    if let Some(descriptor) = descriptor {
-        // The layout of cmsg(3): length of header and data (20), level, type, then the descriptor's number.
-        control.0[..8].copy_from_slice(&20u64.to_ne_bytes());
+    if descriptors.len() > MOST {
+        return Err(Errno(libc::EINVAL));
+    }
+    if !descriptors.is_empty() {
+        let length = HEADER + 4 * descriptors.len();
+        control.0[..8].copy_from_slice(&length.to_ne_bytes());
         control.0[8..12].copy_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
         control.0[12..16].copy_from_slice(&libc::SCM_RIGHTS.to_ne_bytes());
-        control.0[16..20].copy_from_slice(&descriptor.as_raw_fd().to_ne_bytes());
+        for (place, descriptor) in control.0[HEADER..].chunks_exact_mut(4).zip(descriptors) {
+            place.copy_from_slice(&descriptor.as_raw_fd().to_ne_bytes());
+        }
         message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = control.0.len();
+        message.msg_controllen = length.next_multiple_of(8);
     }
     // SAFETY: the kernel reads the message, its one part and its control data during the call and writes none of them.
     retry(|| check(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) } as i64))
         .map(drop)
 }
 
-/// Receives one message: its length (0 when the other end is closed) and the descriptor that came with it.
-pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+/// Receives one message: its length (0 when the other end is closed) and the descriptors that came with it.
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    let mut control = ControlSpace([0; 24]);
+    let mut control = ControlSpace([0; HEADER + 4 * MOST]);
     // SAFETY: msghdr is plain integers and pointers, for which all zeroes is a value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
@@ -55,12 +66,11 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usiz
     // SAFETY: the kernel writes at most the given lengths into the buffer and the control space, during the call.
     let length =
         retry(|| check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) } as i64))?;
-    let number = |at: usize| {
-        i32::from_ne_bytes([control.0[at], control.0[at + 1], control.0[at + 2], control.0[at + 3]])
-    };
-    let carries_one =
-        message.msg_controllen >= 20 && number(8) == libc::SOL_SOCKET && number(12) == libc::SCM_RIGHTS;
-    // SAFETY: SCM_RIGHTS means that the kernel installed a new descriptor for us, which nobody else owns.
-    let descriptor = carries_one.then(|| unsafe { OwnedFd::from_raw_fd(number(16) as RawFd) });
-    Ok((length as usize, descriptor))
+    let number = |at: usize| i32::from_ne_bytes([control.0[at], control.0[at + 1], control.0[at + 2], control.0[at + 3]]);
+    let carries = message.msg_controllen >= HEADER && number(8) == libc::SOL_SOCKET && number(12) == libc::SCM_RIGHTS;
+    // cmsg_len, whose upper half is zero at these sizes.
+    let end = if carries { number(0) as usize } else { HEADER };
+    // SAFETY: SCM_RIGHTS means that the kernel installed new descriptors for us, which nobody else owns.
+    let owned = |at: usize| unsafe { OwnedFd::from_raw_fd(number(at) as RawFd) };
+    Ok((length as usize, (HEADER..end).step_by(4).map(owned).collect()))
 }

@@ -33,9 +33,7 @@ pub(super) fn collect() -> Result<Vec<Tree>, StepError> {
 
 pub(super) fn build(view: &View, nodes: &[Tree]) -> Result<(), StepError> {
     for node in nodes {
-        let path = node.target.trim_start_matches('/');
-        view.make_file(path, b"")?;
-        view.attach_new(&node.mount, path)?;
+        view.attach_part(node)?;
     }
     LINKS.iter().try_for_each(|(path, target)| view.make_link(path, target))
 }

@@ -53,9 +53,19 @@ pub(crate) struct Collected {
     caller: Vec<Tree>,
 }
 
+impl Collected {
+    /// Takes the temporary workspace, which is made while the rest is collected.
+    pub(crate) fn take_workspace(&mut self, path: &std::path::Path) -> Result<(), StepError> {
+        use std::os::unix::ffi::OsStrExt;
+        let path = sys::c_string(path.as_os_str().as_bytes()).at(Step::OpenWorkspace, path.to_string_lossy())?;
+        self.workspace = Some(Tree::open(&path, pinfold_runner::WORKSPACE, WRITABLE, Step::OpenWorkspace)?);
+        Ok(())
+    }
+}
+
 /// Takes what the view needs of the host. `caller` are the trees that the runner opened with root's rights; an
 /// ordinary user's are opened here, in the new namespaces, where he has the right to.
-pub(crate) fn collect(job: &Job, temporary: &CStr, caller: Option<Vec<Tree>>) -> Result<Collected, StepError> {
+pub(crate) fn collect(job: &Job, caller: Option<Vec<Tree>>) -> Result<Collected, StepError> {
     mount::make_all_private().at(Step::MakeMountsPrivate, "/")?;
     let mut trees = match caller {
         Some(trees) => trees,
@@ -75,8 +85,7 @@ pub(crate) fn collect(job: &Job, temporary: &CStr, caller: Option<Vec<Tree>>) ->
         }
     }
     let workspace = match &job.workspace {
-        Workspace::Tmpfs => None,
-        Workspace::Temp => Some(Tree::open(temporary, pinfold_runner::WORKSPACE, WRITABLE, Step::OpenWorkspace)?),
+        Workspace::Tmpfs | Workspace::Temp => None,
         Workspace::Path(_) => {
             let index = caller.iter().position(|tree| tree.target == pinfold_runner::WORKSPACE);
             index.map(|index| caller.remove(index))
@@ -93,14 +102,17 @@ pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<(),
     // which stays reachable underneath for the fresh /proc, whose right to exist the kernel derives from the old.
     mount::move_mount(view.root.as_fd(), old_root()?.as_fd(), c"").at(Step::Attach, "/")?;
 
-    for directory in ["dev", "dev/pts", "dev/shm", "etc", "proc", "run", "tmp", "var", "workspace"] {
+    let own = ["dev", "dev/pts", "dev/shm", "proc", "run", "tmp", "workspace"];
+    // An image brings these as its own directories or links.
+    let of_host: &[&str] = if job.root == Root::Host { &["etc", "etc/ssl", "var"] } else { &[] };
+    for directory in own.iter().chain(of_host) {
         view.make_directory(directory)?;
     }
     for (path, target) in &collected.links {
         view.make_link(path, target)?;
     }
     for tree in &collected.host {
-        view.attach(tree)?;
+        view.attach_part(tree)?;
     }
     if job.root == Root::Host {
         view.make_link("var/tmp", c"../tmp")?;
@@ -165,7 +177,19 @@ impl View {
         mount::move_mount(mount.as_fd(), self.root.as_fd(), &name).at(Step::Attach, format!("/{path}"))
     }
 
-    /// Attaches a copy of the host's at its target, which is made if it is absent. The way there may lead through
+    /// Attaches a part of the root at a place that is made for it. Only our own entries are there yet, so nothing can
+    /// lead astray; its parents are made beforehand.
+    fn attach_part(&self, tree: &Tree) -> Result<(), StepError> {
+        let path = tree.target.trim_start_matches('/');
+        if tree.is_directory {
+            self.make_directory(path)?;
+        } else {
+            self.make_file(path, b"")?;
+        }
+        self.attach_new(&tree.mount, path)
+    }
+
+    /// Attaches a path of the caller's at its target, which is made if it is absent. The way there may lead through
     /// directories that an earlier sandbox filled (a caller's workspace), so no link on it is followed.
     fn attach(&self, tree: &Tree) -> Result<(), StepError> {
         let path = tree.target.trim_start_matches('/');

@@ -80,6 +80,12 @@ fn sandbox(host: &Host, failure: &Failure, advice: &mut Vec<Advice>) {
             apparmor_profile(&runner_path()),
         );
     }
+    if host.is_root() && host.in_user_namespace {
+        say(
+            "we are root of a user namespace only, which has no uids to give to sandboxes; start Pinfold as another user",
+            lines(["setpriv --reuid 1000 --regid 1000 --clear-groups pinfold …"]),
+        );
+    }
     if host.container.is_some() || host.seccomp_mode == Some(2) || !host.masked_proc.is_empty() {
         container(host, &mut say);
     }
@@ -118,7 +124,7 @@ fn container(host: &Host, say: &mut impl FnMut(&str, Vec<String>)) {
     if !host.masked_proc.is_empty() {
         options.push("--security-opt systempaths=unconfined");
     }
-    if host.lsm.as_deref().is_none_or(|lsm| lsm.contains("apparmor")) {
+    if host.apparmor_profile.as_deref().is_some_and(|profile| profile.ends_with("(enforce)")) {
         options.push("--security-opt apparmor=unconfined");
     }
     if !options.is_empty() {

@@ -24,6 +24,10 @@ pub(super) struct Host {
     pub(super) seccomp_mode: Option<u32>,
     /// What filters may answer: `/proc/sys/kernel/seccomp/actions_avail`.
     pub(super) seccomp_actions: Option<String>,
+    /// Whether we are in a user namespace already, as in a rootless container: then not every uid of the host is ours.
+    pub(super) in_user_namespace: bool,
+    /// AppArmor's profile for this very process, unless it is `unconfined`.
+    pub(super) apparmor_profile: Option<String>,
     /// The Linux security modules in force: `/sys/kernel/security/lsm`.
     pub(super) lsm: Option<String>,
     /// `kernel.unprivileged_userns_clone`, of Debian's kernels.
@@ -59,6 +63,8 @@ impl Host {
             wsl: wsl(&kernel),
             seccomp_mode: status.lines().find_map(|line| line.strip_prefix("Seccomp:")?.trim().parse().ok()),
             seccomp_actions: line("/proc/sys/kernel/seccomp/actions_avail"),
+            in_user_namespace: in_user_namespace(&read_to_string("/proc/self/uid_map").unwrap_or_default()),
+            apparmor_profile: apparmor_profile(),
             lsm: line("/sys/kernel/security/lsm"),
             unprivileged_userns_clone: number("/proc/sys/kernel/unprivileged_userns_clone"),
             apparmor_restrict_unprivileged_userns: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
@@ -163,6 +169,17 @@ fn number(path: &str) -> Option<u64> {
     line(path)?.parse().ok()
 }
 
+/// The first user namespace maps all uids to themselves: user_namespaces(7).
+fn in_user_namespace(uid_map: &str) -> bool {
+    let numbers: Vec<_> = uid_map.split_whitespace().collect();
+    !numbers.is_empty() && numbers != ["0", "0", "4294967295"]
+}
+
+fn apparmor_profile() -> Option<String> {
+    let profile = line("/proc/self/attr/apparmor/current")?;
+    (profile != "unconfined").then_some(profile)
+}
+
 fn container() -> Option<&'static str> {
     let named = line("/run/systemd/container");
     match named.as_deref() {
@@ -220,6 +237,12 @@ mod tests {
         let mount = Mounted::parse(line).unwrap();
         assert_eq!((mount.point.as_str(), mount.options.as_str()), ("/mnt2", "rw,noatime"));
         assert_eq!((mount.kind.as_str(), mount.super_options.as_str()), ("ext3", "rw,errors=continue"));
+    }
+
+    #[test]
+    fn the_first_user_namespace_is_told_from_others() {
+        assert!(!in_user_namespace("         0          0 4294967295\n"));
+        assert!(in_user_namespace("         0       1000          1\n"));
     }
 
     #[test]

@@ -119,7 +119,11 @@ fn feature(requirement: Requirement, isolation: &Isolation, refusal: Option<&Fai
         (Some(_), Some(_)) => State::Weaker,
         (Some(_), None) => State::Missing,
     };
-    let why = || refusal.map_or_else(|| "in force".to_owned(), |failure| failure.message.clone());
+    let why = || match refusal {
+        Some(failure) if failure.code == "requirement" => "nothing holds it".to_owned(),
+        Some(failure) => failure.message.clone(),
+        None => "in force".to_owned(),
+    };
     Feature { name: requirement.name(), state, how: how.unwrap_or_else(why) }
 }
 

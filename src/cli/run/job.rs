@@ -1,6 +1,7 @@
 //! From the options to a job: paths made absolute, toolchains found, and the defaults that live stdio changes.
 
 use super::options::RunOptions;
+use super::reach;
 use crate::cli::value;
 use pinfold::{
     AbsolutePath, Argv, Artifacts, Cwd, InvalidValue, Job, Limit, Mount, Requirement, Root, Seccomp, Workspace,
@@ -28,7 +29,7 @@ pub(super) fn job(options: &RunOptions) -> Result<Job, String> {
     limits(&mut job, options);
     environment(&mut job, options)?;
     if let Some(policy) = &options.seccomp {
-        job.seccomp = seccomp(policy)?;
+        job.seccomp = seccomp(&job, policy)?;
     }
     for name in &options.require {
         job.require.push(name.parse::<Requirement>().map_err(|error| format!("`--require`: {error}"))?);
@@ -39,15 +40,6 @@ pub(super) fn job(options: &RunOptions) -> Result<Job, String> {
         job.artifacts = Some(Artifacts { paths, directory });
     }
     Ok(job)
-}
-
-/// The directories of the host that the command can write to.
-pub(super) fn writable_directories(job: &Job) -> impl Iterator<Item = &AbsolutePath> {
-    let workspace = match &job.workspace {
-        Workspace::Path(path) => Some(path),
-        Workspace::Temp | Workspace::Tmpfs => None,
-    };
-    workspace.into_iter().chain(job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source))
 }
 
 fn view(job: &mut Job, options: &RunOptions) -> Result<(), String> {
@@ -91,10 +83,17 @@ fn limits(job: &mut Job, options: &RunOptions) {
 
 /// Toolchains first, so that a variable that the caller sets has the last word.
 fn environment(job: &mut Job, options: &RunOptions) -> Result<(), String> {
+    if options.tty {
+        // The command's terminal is ours in the end, and has its abilities.
+        let term = std::env::var("TERM").ok().filter(|term| !term.is_empty());
+        job.env.set("TERM", term.unwrap_or_else(|| "xterm".to_owned())).map_err(named("tty"))?;
+    }
     let mut path = Vec::new();
     let (our_path, home) = (std::env::var_os("PATH").unwrap_or_default(), std::env::home_dir());
     for toolchain in &options.toolchain {
-        let view = toolchain.find(&our_path, home.as_deref()).map_err(|error| format!("`--toolchain`: {error}"))?;
+        let trusted = |program: &Path| reach::refuse(job, program);
+        let view =
+            toolchain.find(&our_path, home.as_deref(), trusted).map_err(|error| format!("`--toolchain`: {error}"))?;
         for directory in view.mounts {
             let source = value::existing(&directory).map_err(|error| format!("`--toolchain`: {error}"))?;
             let target = value::to_be_made(&directory).map_err(|error| format!("`--toolchain`: {error}"))?;
@@ -123,9 +122,11 @@ fn environment(job: &mut Job, options: &RunOptions) -> Result<(), String> {
     Ok(())
 }
 
-fn seccomp(policy: &str) -> Result<Seccomp, String> {
+fn seccomp(job: &Job, policy: &str) -> Result<Seccomp, String> {
     if policy.contains('/') || policy.ends_with(".json") {
-        return value::existing(Path::new(policy)).map(Seccomp::Path).map_err(|error| format!("`--seccomp`: {error}"));
+        let file = Path::new(policy);
+        let path = reach::refuse(job, file).and_then(|()| value::existing(file));
+        return path.map(Seccomp::Path).map_err(|error| format!("`--seccomp`: {error}"));
     }
     Seccomp::builtin(policy).map_err(named("seccomp"))
 }

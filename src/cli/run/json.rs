@@ -1,7 +1,7 @@
 //! `pinfold run --json`: a job in, a result out, and nothing else on stdout. Whatever goes wrong is a result too.
 
 use super::failure;
-use super::signal::{SIGINT, SIGTERM, Signals};
+use super::signal::Signals;
 use crate::cli::exit::Exit;
 use crate::cli::message;
 use crate::cli::value::reason;
@@ -39,10 +39,8 @@ async fn outcome(file: &Path) -> Result<Outcome, Failure> {
     loop {
         tokio::select! {
             outcome = &mut end => return outcome.map_err(|error| failure("host_error", &error)),
-            // As the runner does: a pipeline that gives up still gets its result.
-            number = signals.next() => if matches!(number, SIGINT | SIGTERM) {
-                controller.cancel();
-            },
+            // As the runner does: a pipeline that gives up, in whatever way, still gets its result.
+            _ = signals.next() => controller.cancel(),
         }
     }
 }

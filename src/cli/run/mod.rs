@@ -5,6 +5,7 @@ mod job;
 mod json;
 mod live;
 mod options;
+mod reach;
 mod relay;
 mod report;
 mod signal;

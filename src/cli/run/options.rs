@@ -34,7 +34,8 @@ pub(crate) struct RunOptions {
 
     /// Give the command a terminal of its own
     ///
-    /// For shells, editors and whatever else wants one. stdin must be a terminal; stdout and stderr come as one.
+    /// For shells, editors and whatever else wants one. stdin must be a terminal; stdout and stderr come as one;
+    /// `TERM` is passed on.
     /// Without this the command sees pipes, never our terminal.
     #[arg(short, long)]
     pub(super) tty: bool,
@@ -187,16 +188,16 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FEATURE", help_heading = "Fences", hide_possible_values = true, value_parser = requirement_parser())]
     pub(super) require: Vec<String>,
 
-    /// Copy a file or folder of the workspace out (repeatable)
+    /// Copy a file or folder out (repeatable)
     ///
-    /// When the command has ended, however it ended. Links and special files are not copied. For example:
+    /// Of the workspace, when the command has ended, however it ended. Links and special files are not copied. For example:
     /// `--artifact dist --artifact-dir out`.
     #[arg(long, value_name = "PATH", help_heading = "Result", requires = "artifact_dir")]
     pub(super) artifact: Vec<String>,
 
-    /// Where artifacts go, made if absent, nothing overwritten
+    /// Where artifacts go, made if absent
     ///
-    /// They keep their paths below the workspace. It must not lie where the command can write.
+    /// They keep their paths below the workspace, and nothing is overwritten. It must not lie where the command can write.
     #[arg(long, value_name = "DIR", help_heading = "Result", requires = "artifact")]
     pub(super) artifact_dir: Option<PathBuf>,
 }

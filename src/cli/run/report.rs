@@ -1,6 +1,6 @@
 //! `--report`: the result as JSON in a file of the caller's, beside live stdio.
 
-use super::job::writable_directories;
+use super::reach;
 use crate::cli::value;
 use pinfold::{Job, Outcome};
 use std::fs::File;
@@ -20,14 +20,7 @@ impl Report {
     /// When it can't be written, or lies where the command can write: an earlier run may have put a link there.
     pub(super) fn open(path: &Path, job: &Job) -> Result<Self, String> {
         let failed = |reason: String| format!("failed to open `{}` for the report: {reason}", path.display());
-        let written = std::path::absolute(path).map_err(|error| failed(value::reason(&error)))?;
-        let parent = written.parent().ok_or_else(|| failed("it is a directory".to_owned()))?;
-        let resolved = parent.canonicalize().map_err(|error| failed(value::reason(&error)))?;
-        for directory in writable_directories(job) {
-            if written.starts_with(directory.as_str()) || resolved.starts_with(directory.as_str()) {
-                return Err(failed(format!("the command can write to `{directory}`")));
-            }
-        }
+        reach::refuse(job, path).map_err(failed)?;
         let file = File::create(path).map_err(|error| failed(value::reason(&error)))?;
         Ok(Self { path: path.to_path_buf(), file })
     }

@@ -53,9 +53,10 @@ impl Terminal {
 #[test]
 fn the_command_has_a_terminal_of_the_same_size() {
     let mut terminal = Terminal::new(33, 101);
-    let script = "test -t 0 && test -t 1 && test -t 2 && stty size && tty && echo ready; read line; echo got $line";
+    let script =
+        "test -t 0 && test -t 1 && test -t 2 && stty size && tty && echo $TERM ready; read line; echo got $line";
     let mut child = terminal.start(&["run", "-t", "--", "sh", "-c", script]);
-    let text = terminal.read_until("ready");
+    let text = terminal.read_until("xterm ready");
     assert!(text.contains("33 101"), "{text:?}");
     assert!(text.contains("/dev/pts/"), "{text:?}");
     terminal.type_in("hello\r");
@@ -95,8 +96,14 @@ fn our_terminal_is_as_before_after_a_kill_too() {
 #[test]
 fn control_c_is_a_key_of_the_commands_terminal() {
     let mut terminal = Terminal::new(24, 80);
-    let mut child =
-        terminal.start(&["run", "-t", "--", "sh", "-c", "trap 'echo caught; exit 5' INT; echo ready; sleep 100"]);
+    let mut child = terminal.start(&[
+        "run",
+        "-t",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done",
+    ]);
     terminal.read_until("ready");
     terminal.type_in("\x03");
     terminal.read_until("caught");

@@ -120,6 +120,19 @@ fn a_project_cannot_choose_the_program_that_answers_for_a_toolchain() {
 }
 
 #[test]
+fn what_the_command_could_have_written_is_never_run_nor_obeyed_on_the_host() {
+    let scratch = Scratch::new();
+    install(&scratch, "rustc", "/usr; touch ran-on-the-host");
+    let path = format!("{}:{}", path_text(&scratch.path("shims")), std::env::var("PATH").unwrap());
+    let mut command = shell(&["-w", ".", "--toolchain", "rust"], "true");
+    let (code, _, words) = finish(command.env("PATH", path).current_dir(&scratch.0));
+    assert!(code == 125 && words.contains("can write"), "{words}");
+    scratch.write("policy.json", "{}");
+    let (code, _, words) = finish(shell(&["-w", ".", "--seccomp", "./policy.json"], "true").current_dir(&scratch.0));
+    assert!(code == 125 && words.contains("can write"), "{words}");
+}
+
+#[test]
 fn a_toolchain_that_would_show_the_home_directory_is_refused() {
     let scratch = Scratch::new();
     install(&scratch, "rustc", path_text(&scratch.0));
