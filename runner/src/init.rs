@@ -63,6 +63,8 @@ fn live(plan: &Plan<'_>, mut inherited: Inherited<'_>, status: &mut Option<Owned
         network.enter()?;
     }
     process::sethostname(etc::HOSTNAME).at(Step::SetHostname, etc::HOSTNAME)?;
+    // While init still may; the command's process inherits it.
+    capability::empty_bounding_set().at(Step::GuardInit, "bounding set")?;
     hand_out_workspace(plan, inherited.socket.as_fd())?;
     let stdio = stdio(plan, &mut inherited)?;
 

@@ -1,8 +1,12 @@
-//! Where the programs under test are. Tiny on purpose: what only one module needs stays there.
+//! Where the programs under test are, who runs the suite, and what this host can't do. Tiny on purpose: what only one
+//! module needs stays there.
 
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The program `pinfold`, with its runner beside it.
 pub(crate) fn pinfold() -> &'static Path {
@@ -31,4 +35,52 @@ pub(crate) fn runner() -> &'static Path {
         assert!(built.is_ok_and(|status| status.success()) || runner.exists(), "`pinfold-runner` can't be built");
         runner
     })
+}
+
+/// A probe: one of the tiny static programs of `tests/probes/`.
+pub(crate) fn probe(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_pinfold")).parent().unwrap().join(format!("examples/probe-{name}"));
+    assert!(path.exists(), "{} is built by `cargo test`, or by `cargo build --examples`", path.display());
+    path
+}
+
+/// Whether root runs the suite.
+pub(crate) fn is_root() -> bool {
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// Says loudly that a test could not be made, and counts it. A skip fails the test on CI (`CI=true`), where everything is
+/// to be installed, and wherever `PINFOLD_NO_SKIP` is set.
+pub(crate) fn skip(reason: &str) {
+    let is_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    let may_skip = !is_ci && std::env::var_os("PINFOLD_NO_SKIP").is_none();
+    assert!(may_skip, "no test may be skipped here, and this one would be: {reason}");
+    host_cannot(reason);
+}
+
+/// A skip that is no fault of anybody's: this kernel, or this user, can't do at all what the test is about.
+pub(crate) fn host_cannot(reason: &str) {
+    static SKIPS: AtomicUsize = AtomicUsize::new(0);
+    let number = SKIPS.fetch_add(1, Ordering::Relaxed) + 1;
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    // Not by `eprintln!`, which libtest keeps to itself when a test passes.
+    let _nobody_reads = writeln!(std::io::stderr(), "SKIPPED ({number}): {test}: {reason}");
+}
+
+/// Whether limits are held by cgroups here, found out by a job that requires it.
+pub(crate) fn has_cgroups() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let job = crate::sandbox::Job::new(&["true"]).with("require", serde_json::json!(["cgroup"]));
+        job.run().outcome.status == pinfold_runner::Status::Exited
+    })
+}
+
+/// Whether a program is installed where a sandbox sees it; a loud skip if it isn't.
+pub(crate) fn has_program(name: &str) -> bool {
+    let found = ["/usr/bin", "/usr/local/bin", "/usr/sbin"].iter().any(|dir| Path::new(dir).join(name).exists());
+    if !found {
+        skip(&format!("needs `{name}` below /usr"));
+    }
+    found
 }

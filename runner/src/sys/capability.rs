@@ -6,8 +6,8 @@ use super::{Errno, check, check_int};
 /// number that the kernel doesn't know.
 const BEYOND_LAST: u64 = 64;
 
-/// Empties the bounding, ambient, inheritable, permitted and effective sets.
-pub(crate) fn drop_all() -> Result<(), Errno> {
+/// Empties the bounding set, which limits what exec may give. What this process holds now it keeps. Children inherit it.
+pub(crate) fn empty_bounding_set() -> Result<(), Errno> {
     for capability in 0..BEYOND_LAST {
         // SAFETY: takes integers only.
         match check_int(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0u64, 0u64, 0u64) }) {
@@ -16,6 +16,11 @@ pub(crate) fn drop_all() -> Result<(), Errno> {
             Err(errno) => return Err(errno),
         }
     }
+    Ok(())
+}
+
+/// Empties the ambient, inheritable, permitted and effective sets.
+pub(crate) fn drop_all() -> Result<(), Errno> {
     let clear = libc::PR_CAP_AMBIENT_CLEAR_ALL as u64;
     // SAFETY: takes integers only.
     check_int(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0u64, 0u64, 0u64) })?;

@@ -107,11 +107,12 @@ fn container(host: &Host, say: &mut impl FnMut(&str, Vec<String>)) {
         );
         return;
     }
-    let mut options = Vec::new();
+    let (mut options, mut reasons) = (Vec::new(), Vec::new());
     if host.seccomp_mode == Some(2) {
         options.push("--security-opt seccomp=pinfold-docker.json");
+        reasons.push("its seccomp profile denies namespaces and mounts");
         say(
-            "the container's seccomp profile denies namespaces and mounts; write one that is Docker's with just these",
+            "our system calls are filtered; if by a container's seccomp profile, write one that is Docker's with just these",
             lines([
                 "curl -fsSLO https://raw.githubusercontent.com/moby/profiles/main/seccomp/default.json",
                 "jq 'del(.syscalls[] | select(.names == [\"clone3\"])) | .syscalls += [{\"names\": [\"clone\", \"clone3\", \
@@ -120,18 +121,24 @@ fn container(host: &Host, say: &mut impl FnMut(&str, Vec<String>)) {
                  default.json > pinfold-docker.json",
             ]),
         );
+        if host.container.is_none() {
+            say(
+                "if by a service of systemd's, put this into the service (`systemctl edit SERVICE`)",
+                lines(["[Service]", "RestrictNamespaces=no", "SystemCallFilter=@mount"]),
+            );
+        }
     }
     if !host.masked_proc.is_empty() {
         options.push("--security-opt systempaths=unconfined");
+        reasons.push("parts of `/proc` are covered, which forbids a fresh one");
     }
     if host.apparmor_profile.as_deref().is_some_and(|profile| profile.ends_with("(enforce)")) {
         options.push("--security-opt apparmor=unconfined");
+        reasons.push("its AppArmor profile denies mounts");
     }
     if !options.is_empty() {
-        say(
-            "start the container with these options (parts of `/proc` are covered, or AppArmor's profile denies mounts)",
-            vec![format!("docker run {} …", options.join(" "))],
-        );
+        let why = format!("start the container with what Pinfold needs: {}", reasons.join("; "));
+        say(&why, vec![format!("docker run {} …", options.join(" "))]);
     }
 }
 

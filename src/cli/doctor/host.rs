@@ -28,6 +28,8 @@ pub(super) struct Host {
     pub(super) in_user_namespace: bool,
     /// AppArmor's profile for this very process, unless it is `unconfined`.
     pub(super) apparmor_profile: Option<String>,
+    /// Whether SELinux enforces its policy.
+    pub(super) selinux_enforcing: bool,
     /// The Linux security modules in force: `/sys/kernel/security/lsm`.
     pub(super) lsm: Option<String>,
     /// `kernel.unprivileged_userns_clone`, of Debian's kernels.
@@ -65,6 +67,7 @@ impl Host {
             seccomp_actions: line("/proc/sys/kernel/seccomp/actions_avail"),
             in_user_namespace: in_user_namespace(&read_to_string("/proc/self/uid_map").unwrap_or_default()),
             apparmor_profile: apparmor_profile(),
+            selinux_enforcing: number("/sys/fs/selinux/enforce") == Some(1),
             lsm: line("/sys/kernel/security/lsm"),
             unprivileged_userns_clone: number("/proc/sys/kernel/unprivileged_userns_clone"),
             apparmor_restrict_unprivileged_userns: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),

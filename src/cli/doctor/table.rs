@@ -47,6 +47,10 @@ fn write_report(text: &mut String, report: &Report, colours: bool) -> std::fmt::
         let word = paint(&format!("{word:<10}"), colour, colours);
         writeln!(text, "{:<12}{word}{}", feature.name, printable(&feature.how))?;
     }
+    if report.fit {
+        let kind = host.state_file_system.as_deref().unwrap_or("unknown");
+        writeln!(text, "\ntemporary workspaces live in `{}` ({})", printable(&host.state_directory), printable(kind))?;
+    }
     for advice in &report.advice {
         write_advice(text, advice, colours)?;
     }

@@ -4,8 +4,7 @@ use super::options::RunOptions;
 use super::reach;
 use crate::cli::value;
 use pinfold::{
-    AbsolutePath, Argv, Artifacts, Cwd, InvalidValue, Job, Limit, Mount, Requirement, Root, Seccomp, Workspace,
-    WorkspacePath,
+    Argv, Artifacts, Cwd, InvalidValue, Job, Limit, Mount, Requirement, Root, Seccomp, Workspace, WorkspacePath,
 };
 use std::path::Path;
 

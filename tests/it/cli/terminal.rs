@@ -136,6 +136,27 @@ fn without_the_option_a_terminal_works_line_by_line() {
 }
 
 #[test]
+fn the_keys_of_a_plain_terminal_interrupt_and_the_second_time_kill() {
+    let mut terminal = Terminal::new(24, 80);
+    let script = "trap 'echo caught' INT; echo ready; while :; do sleep 0.05; done";
+    let stdio = || terminal.terminal.try_clone().unwrap();
+    // A session of its own, with this terminal: what a shell in a terminal emulator has.
+    let mut child = std::process::Command::new("setsid")
+        .args(["--ctty", "--wait", crate::support::pinfold().to_str().unwrap(), "run", "--", "sh", "-c", script])
+        .stdin(stdio())
+        .stdout(stdio())
+        .stderr(stdio())
+        .spawn()
+        .unwrap();
+    terminal.read_until("ready");
+    terminal.type_in("\x03");
+    terminal.read_until("caught");
+    terminal.type_in("\x03");
+    terminal.read_until("cancelled by a second SIGINT");
+    assert_eq!(end(&mut child).code(), Some(130));
+}
+
+#[test]
 fn words_on_a_terminal_have_colour_unless_it_is_not_wanted() {
     let mut terminal = Terminal::new(24, 80);
     let mut child = terminal.start(&["run", "--", "no-such-command"]);
