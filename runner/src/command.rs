@@ -22,8 +22,8 @@ pub(crate) enum Stdio {
 }
 
 /// Becomes the command, or says on `status` which step failed. Never returns.
-pub(crate) fn run(plan: &Plan<'_>, stdio: Stdio, status: Option<OwnedFd>, entry: &Entry) -> ! {
-    let Err(error) = confine_and_execute(plan, stdio, entry);
+pub(crate) fn run(plan: &Plan<'_>, stdio: Stdio, status: Option<OwnedFd>, entry: &Entry, guarded: &OwnedFd) -> ! {
+    let Err(error) = confine_and_execute(plan, stdio, entry, guarded);
     if let Some(status) = status {
         let _runner_is_dead = file::write_all(status.as_fd(), &error.encode());
     }
@@ -35,6 +35,7 @@ fn confine_and_execute(
     plan: &Plan<'_>,
     stdio: Stdio,
     entry: &Entry,
+    guarded: &OwnedFd,
 ) -> Result<std::convert::Infallible, StepError> {
     // Into the cgroup first: whatever this process does from here on is counted and limited.
     join_cgroup(entry)?;
@@ -67,6 +68,8 @@ fn confine_and_execute(
     // Every descriptor but 0, 1 and 2 closes at exec, whoever opened it.
     file::close_on_exec_from(3).at(Step::ConnectStdio, "other descriptors")?;
     fence::restrict(plan)?;
+    // End-of-file says that init has given up its own rights.
+    file::read(guarded.as_fd(), &mut [0]).at(Step::GuardInit, "")?;
     // The last thing before exec: a filter may forbid everything that was needed until here.
     if plan.forbids_set_id {
         let filter = policies::restrict_suid_sgid();

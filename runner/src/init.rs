@@ -9,7 +9,7 @@ use crate::loopback::Making;
 use crate::message::{News, Order, Report};
 use crate::plan::Plan;
 use crate::sys::process::{self, Fork};
-use crate::sys::{self, capability, file, poll, seccomp, signal, socket, terminal};
+use crate::sys::{self, capability, file, pipe, poll, seccomp, signal, socket, terminal};
 use crate::view::{self, Tree, etc};
 use pinfold_runner::{Workspace, seccomp as policies};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -68,17 +68,22 @@ fn live(plan: &Plan<'_>, mut inherited: Inherited<'_>, status: &mut Option<Owned
     hand_out_workspace(plan, inherited.socket.as_fd())?;
     let stdio = stdio(plan, &mut inherited)?;
 
+    let (guarded, guarding) = pipe::pipe().at(Step::MakePipe, "init's guard")?;
     let born_in = match &entry {
         Entry::Clone(group) => Some(group.as_fd()),
         _ => None,
     };
     match process::clone3(0, born_in).at(Step::StartCommand, "")? {
-        Fork::Child => command::run(plan, stdio, status.take(), &entry),
+        Fork::Child => {
+            drop(guarding);
+            command::run(plan, stdio, status.take(), &entry, &guarded)
+        }
         Fork::Parent(pid, _pidfd) => {
             // The guest's descriptors are its own: as long as we held a pipe's end, it would never see end-of-file.
             drop(stdio);
             let Inherited { socket, lifeline, .. } = inherited;
             guard()?;
+            drop(guarding);
             *status = None;
             serve(pid, &socket, lifeline, &signals);
             Ok(())
@@ -141,7 +146,7 @@ fn stdio(plan: &Plan<'_>, inherited: &mut Inherited<'_>) -> Result<command::Stdi
 }
 
 /// From here on init needs to wait, kill, read and write, and can do nothing else. The command is being set up in its
-/// own process at the same time.
+/// own process at the same time, and waits for this before it is executed: the guest never meets an init that can more.
 fn guard() -> Result<(), StepError> {
     capability::drop_all().at(Step::GuardInit, "capabilities")?;
     process::set_no_new_privs().at(Step::GuardInit, "no_new_privs")?;
