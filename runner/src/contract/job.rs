@@ -461,8 +461,8 @@ impl Seccomp {
 }
 
 /// A JSON value that is a word, or `{"path": "/…"}`.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a name, or an object with one absolute `path`")]
+#[derive(Serialize)]
+#[serde(untagged)]
 enum WordOrPath {
     Word(String),
     Path(PathObject),
@@ -472,6 +472,26 @@ enum WordOrPath {
 #[serde(deny_unknown_fields)]
 struct PathObject {
     path: String,
+}
+
+/// Written by hand: what serde derives for an untagged enum can't name an unknown field.
+impl<'de> Deserialize<'de> for WordOrPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordOrPathVisitor;
+        impl<'de> serde::de::Visitor<'de> for WordOrPathVisitor {
+            type Value = WordOrPath;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name, or an object with one absolute `path`")
+            }
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<WordOrPath, E> {
+                Ok(WordOrPath::Word(word.to_owned()))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<WordOrPath, A::Error> {
+                PathObject::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(WordOrPath::Path)
+            }
+        }
+        deserializer.deserialize_any(WordOrPathVisitor)
+    }
 }
 
 impl WordOrPath {
