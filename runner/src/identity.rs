@@ -54,6 +54,19 @@ pub(crate) fn owner_namespace(owner: (u32, u32), sandbox: u32) -> Result<OwnedFd
     }
 }
 
+/// Whether the uids of `range` exist in our own user namespace. Root of a container that has a namespace of its own
+/// seldom has any to spare; his sandboxes then run under his own uid, as an ordinary user's do.
+pub(crate) fn can_map((first, last): (u32, u32)) -> bool {
+    let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else { return false };
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
+        let (inside, _, count) = (numbers.next(), numbers.next(), numbers.next());
+        inside.zip(count).is_some_and(|(inside, count)| {
+            inside <= u64::from(first) && u64::from(last) < inside + count
+        })
+    })
+}
+
 /// Whether this user has supplementary groups that the kernel won't let him drop.
 pub(crate) fn has_groups() -> bool {
     let own = process::effective_gid();

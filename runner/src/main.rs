@@ -37,8 +37,11 @@ const FAILED: u8 = 125;
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    if descriptors::fill_standard().is_err() || !sys::process::is_single_threaded() {
-        return ExitCode::from(FAILED);
+    if let Err(failure) = descriptors::fill_standard() {
+        return answer(&Outcome::failed("", failure));
+    }
+    if sys::process::has_threads() {
+        return answer(&Outcome::failed("", Failure::new("threads", "the runner must be started with one thread")));
     }
     sys::signal::ignore_sigpipe();
     let options = match RunnerOptions::parse(std::env::args().skip(1)) {

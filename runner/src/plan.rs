@@ -1,7 +1,8 @@
 //! A job as this host will carry it out: every default resolved, before anything is made.
 
 use crate::failure::{At, Step};
-use crate::identity::HostIds;
+use crate::identity::{self, HostIds};
+use crate::state;
 use crate::sys::{self, process};
 use crate::view::{Size, Sizes};
 use pinfold_runner::seccomp::{self, Program};
@@ -39,7 +40,7 @@ pub(crate) fn check_kernel() -> Result<(), Failure> {
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(job: &'a Job, terminal: Option<(u16, u16)>) -> Result<Self, Failure> {
-        let privileged = process::effective_uid() == 0;
+        let privileged = process::effective_uid() == 0 && identity::can_map(state::uids()?);
         let on_disk = match job.workspace {
             Workspace::Temp => job.limits.workspace_bytes.unwrap_or(Limit::At(1 << 30)).value(),
             Workspace::Path(_) => job.limits.workspace_bytes.unwrap_or(Limit::Max).value(),

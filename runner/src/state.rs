@@ -84,7 +84,7 @@ impl State {
     /// Takes a free slot. Starting at a random number, two runners seldom try the same one.
     pub(crate) fn take_slot(&self, seed: u64) -> Result<Slot, StepError> {
         let shown = self.path.to_string_lossy();
-        let (first, last) = uids().at(Step::TakeSlot, "PINFOLD_UIDS")?;
+        let (first, last) = uids()?;
         let count = u64::from(last - first) + 1;
         for attempt in 0..count {
             let number = first + u32::try_from((seed % count + attempt) % count).unwrap_or(0);
@@ -108,12 +108,14 @@ fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
     file::open(path, tree::DIRECTORY)
 }
 
-fn uids() -> Result<(u32, u32), Errno> {
+/// The range of slots' numbers.
+pub(crate) fn uids() -> Result<(u32, u32), StepError> {
     let Ok(text) = std::env::var("PINFOLD_UIDS") else { return Ok(DEFAULT_UIDS) };
     text.split_once('-')
         .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)))
         .filter(|(first, last)| first <= last && *first >= LOWEST_UID && *last < u32::MAX)
         .ok_or(Errno(libc::EINVAL))
+        .at(Step::TakeSlot, format!("PINFOLD_UIDS={text}"))
 }
 
 /// A sandbox's place on disk, and its claim to a number. The lock lives as long as the descriptor, which init inherits:

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test can't go on without has failed it")]
 
+mod answer; // the result, field by field
+mod artifacts; // what comes out of a workspace, what doesn't, and why
 mod cli; // what the command line promises: exit codes, words, stdio, signals, terminals
 mod contract; // the job, field by field
 mod doctor; // what `pinfold doctor` says, against what jobs then do
 mod library; // what the library promises to its hosts, with real and with lying runners
+mod places; // the job's root, mounts, network and policy
 mod sandbox; // how a test runs a job, and looks that nothing of it is left
 mod support; // where the programs under test are, and what this host can't do

@@ -45,10 +45,11 @@ pub(crate) fn unshare(namespaces: i32) -> Result<(), Errno> {
     check_int(unsafe { libc::unshare(namespaces) }).map(drop)
 }
 
-/// Whether this process has one thread: unshare(2) refuses CLONE_THREAD with EINVAL where there are more, and does
-/// nothing where there is one. Forking is only safe as it is done here as long as nobody else runs in the process.
-pub(crate) fn is_single_threaded() -> bool {
-    unshare(libc::CLONE_THREAD).is_ok()
+/// Whether this process has more than one thread: unshare(2) refuses CLONE_THREAD with EINVAL then, and else does
+/// nothing, or is itself forbidden, as in Docker. Forking is only safe as it is done here as long as nobody else runs
+/// in the process.
+pub(crate) fn has_threads() -> bool {
+    unshare(libc::CLONE_THREAD) == Err(Errno(libc::EINVAL))
 }
 
 /// `setns(2)` into the namespace that a descriptor of nsfs stands for.
