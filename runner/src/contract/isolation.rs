@@ -70,9 +70,9 @@ pub enum WorkspaceMechanism {
 #[serde(rename_all = "lowercase")]
 pub enum Groups {
     /// None.
-    #[default]
     None,
-    /// The caller's: the kernel lets no unprivileged user drop them (user_namespaces(7), `setgroups`).
+    /// The default, where nothing is known. The caller's: the kernel lets no unprivileged user drop them (user_namespaces(7), `setgroups`).
+    #[default]
     Caller,
 }
 
