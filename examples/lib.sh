@@ -12,7 +12,7 @@ rm -rf "$work"
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 
-step() { echo "== $*" >&2; }
+step() { printf '\n$ %s\n' "$*" >&2; }
 
 # What a pipeline has to have, such as `npm`. 77 is what test harnesses take for "skipped".
 need() {
@@ -21,24 +21,26 @@ need() {
     done
 }
 
-# Runs what fetches the dependencies: on the host and with its network, as a pipeline does.
+# Runs what fetches the dependencies, the one step that has the network.
 fetch() {
-    step "fetch, with the network: $*"
+    [ "$1" = pinfold ] || step "$*"
     "$@" || { echo "$example: the dependencies could not be fetched" >&2; exit 77; }
 }
 
-# Runs what the example is about, and shows it.
-sandboxed() {
-    step "pinfold run $*"
-    "$pinfold" run "$@"
+# Shows how `pinfold` is called, and calls it.
+pinfold() {
+    step "pinfold $*"
+    "$program" "$@"
 }
 
 # The program: $PINFOLD, or built now. Cargo is asked in the project's directory, where its configuration is, and says
 # where it puts the programs, which is not the same everywhere.
-pinfold=${PINFOLD:-}
-if [ -z "$pinfold" ]; then
+program=${PINFOLD:-}
+case $program in */*) program=$(cd "$(dirname "$program")" && pwd)/${program##*/} ;; esac
+if [ -z "$program" ]; then
     need cargo
     step "cargo build --release"
-    pinfold=$(cd "$project" && cargo build --release --message-format=json-render-diagnostics |
+    program=$(cd "$project" && cargo build --release --message-format=json-render-diagnostics |
         sed -n 's/.*"executable":"\([^"]*\/pinfold\)".*/\1/p')
+    [ -n "$program" ] || { echo "$example: pinfold could not be built" >&2; exit 1; }
 fi

@@ -1,20 +1,20 @@
-// Writes a job for `pinfold run --json` or `pinfold-runner`: the same build as JSON, of a site that can't be written to.
-// Usage: node job.mjs SITE OUT
+// Writes the build of a site as a job, for `pinfold run --json` and `pinfold-runner`: node job.mjs SITE OUT
 
 import { dirname } from "node:path";
 
 const [site, out] = process.argv.slice(2);
 
-// `--toolchain node` is the command line's. In a job a Node.js that lives outside /usr is a mount and a PATH.
+// `--toolchain node` belongs to the command line. In a job, a Node.js that lives outside /usr is a mount and a PATH.
 const node = dirname(dirname(process.execPath));
-const toolchain = node.startsWith("/usr") ? [] : [{ source: node, target: node }];
+const elsewhere = !`${node}/`.startsWith("/usr/");
 
-console.log(
-  JSON.stringify({
-    command: ["node", "node_modules/vite/bin/vite.js", "build", "--configLoader", "runner", "--outDir", "/workspace/dist"],
-    cwd: "/site",
-    env: { PATH: `${node}/bin:/usr/local/bin:/usr/bin:/bin` },
-    mounts: [{ source: site, target: "/site" }, ...toolchain],
-    artifacts: { paths: ["dist"], directory: out },
-  }),
-);
+const job = {
+  // `runner`: Vite's other ways to read a configuration in TypeScript write beside it.
+  command: ["node", "node_modules/vite/bin/vite.js", "build", "--configLoader", "runner", "--outDir", "/workspace/dist", "--emptyOutDir"],
+  cwd: "/site",
+  env: elsewhere ? { PATH: `${node}/bin:/usr/bin:/bin` } : {},
+  mounts: [{ source: site, target: "/site" }, ...(elsewhere ? [{ source: node, target: node }] : [])],
+  artifacts: { paths: ["dist"], directory: out },
+};
+
+console.log(JSON.stringify(job, null, 2));

@@ -9,6 +9,7 @@ use pinfold_runner::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, 
 use sha2::{Digest, Sha256};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Budgets of one job's artifacts.
@@ -27,8 +28,7 @@ impl Destination {
     /// Opens the directory, makes it if it is absent, and refuses one that the command could write to.
     pub(crate) fn open(job: &Job, artifacts: &Artifacts) -> Result<Self, StepError> {
         let path = artifacts.directory.as_str();
-        std::fs::create_dir_all(path).at(Step::OpenArtifactDirectory, path)?;
-        let real = std::fs::canonicalize(path).at(Step::OpenArtifactDirectory, path)?;
+        let real = real_path(Path::new(path)).at(Step::OpenArtifactDirectory, path)?;
         let workspace = match &job.workspace {
             Workspace::Path(workspace) => Some(workspace),
             _ => None,
@@ -41,9 +41,20 @@ impl Destination {
                 return Err(Errno(libc::EPERM)).at(Step::OpenArtifactDirectory, operand);
             }
         }
-        let real = real.to_string_lossy();
-        let dir = file::open(&real, tree::DIRECTORY).at(Step::OpenArtifactDirectory, path)?;
+        std::fs::create_dir_all(&real).at(Step::OpenArtifactDirectory, path)?;
+        let dir = file::open(&real.to_string_lossy(), tree::DIRECTORY).at(Step::OpenArtifactDirectory, path)?;
         Ok(Self { dir })
+    }
+}
+
+/// Where a path leads of which the last parts may not exist yet.
+fn real_path(path: &Path) -> std::io::Result<PathBuf> {
+    match std::fs::canonicalize(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => Ok(real_path(parent)?.join(name)),
+            _ => Err(error),
+        },
+        other => other,
     }
 }
 

@@ -48,7 +48,7 @@ fn live(plan: &Plan<'_>, mut inherited: Inherited<'_>, status: &mut Option<Owned
     // Copies of the host's mounts first: until `become_user` our rights on files are still the starter's. Meanwhile the
     // runner writes the id maps, takes the slot and makes the cgroups.
     let mut collected = view::collect(plan.job, inherited.trees.take())?;
-    let (slot, entry) = await_begin(inherited.socket.as_fd());
+    let (slot, entry, _lock) = await_begin(inherited.socket.as_fd());
     if plan.job.workspace == Workspace::Temp {
         collected.take_workspace(&inherited.state.join(slot.to_string()).join("workspace"))?;
     }
@@ -92,13 +92,16 @@ fn live(plan: &Plan<'_>, mut inherited: Inherited<'_>, status: &mut Option<Owned
 }
 
 /// Waits for the runner's word. If it has none to give, it is dead or has failed, and tells of that itself.
-fn await_begin(socket: BorrowedFd<'_>) -> (u32, Entry) {
+///
+/// The slot's directory comes with it, and stays open: its lock is ours as well, so nobody sweeps while init lives.
+fn await_begin(socket: BorrowedFd<'_>) -> (u32, Entry, OwnedFd) {
     let mut buffer = [0; Order::BYTES];
-    if let Ok((Order::BYTES, descriptors)) = socket::receive(socket, &mut buffer)
+    if let Ok((Order::BYTES, mut descriptors)) = socket::receive(socket, &mut buffer)
         && let Some(Order::Begin { slot, entry }) = Order::decode(&buffer)
+        && let Some(lock) = descriptors.pop()
         && let Some(entry) = Entry::received(entry, descriptors)
     {
-        return (slot, entry);
+        return (slot, entry, lock);
     }
     process::exit_now(1)
 }

@@ -4,6 +4,7 @@
 //! ordinary code; that is checked when it starts. Three kinds of process come from this program, and each says in its
 //! file what it is there for: the runner (`run`), the sandbox's init (`init`), and the command's process until exec
 //! (`command`).
+#![no_main]
 
 mod artifact;
 mod cgroup;
@@ -12,6 +13,7 @@ mod descriptors;
 mod environment;
 mod failure;
 mod fence;
+mod ground;
 mod identity;
 mod init;
 mod loopback;
@@ -29,13 +31,13 @@ mod watch;
 
 use pinfold_runner::{Failure, Job, MAX_JOB_BYTES, Outcome, RunnerOptions, Status};
 use std::io::{Read, Write};
-use std::process::ExitCode;
 use std::time::Instant;
 
 /// What the runner exits with when Pinfold could not do what the job asked.
 const FAILED: u8 = 125;
 
-fn main() -> ExitCode {
+/// Called by `sys::entry`. The answer is the exit code: 0, or 125 when `status` is `failed`.
+fn main() -> u8 {
     let start = Instant::now();
     if let Err(failure) = descriptors::fill_standard() {
         return answer(&Outcome::failed("", failure));
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
         return answer(&Outcome::failed("", Failure::new("threads", "the runner must be started with one thread")));
     }
     sys::signal::ignore_sigpipe();
+    // What is made on the host has the modes that are written here, whatever the starter's umask is.
+    sys::file::umask(0o022);
     let options = match RunnerOptions::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(message) => return answer(&Outcome::failed("", Failure::new("usage", message))),
@@ -58,9 +62,9 @@ fn main() -> ExitCode {
 }
 
 /// Clears what crashed runners left; every start does this too. Says nothing when all went well.
-fn sweep() -> ExitCode {
+fn sweep() -> u8 {
     match state::State::open().and_then(|state| state.sweep()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => answer(&Outcome::failed("", error.into())),
     }
 }
@@ -96,12 +100,13 @@ fn read_job() -> Result<Vec<u8>, Failure> {
 }
 
 /// Writes the one line. Where nobody reads it any more there is nobody to tell that either.
-fn answer(outcome: &Outcome) -> ExitCode {
+fn answer(outcome: &Outcome) -> u8 {
     let mut line = match serde_json::to_vec(outcome) {
         Ok(line) => line,
-        Err(_a_result_is_always_json) => return ExitCode::from(FAILED),
+        Err(_a_result_is_always_json) => return FAILED,
     };
     line.push(b'\n');
-    let _nobody_reads = std::io::stdout().lock().write_all(&line);
-    if outcome.status == Status::Failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
+    let mut stdout = std::io::stdout().lock();
+    let _nobody_reads = stdout.write_all(&line).and_then(|()| stdout.flush());
+    if outcome.status == Status::Failed { FAILED } else { 0 }
 }

@@ -7,7 +7,7 @@ use crate::sys::process::End;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// The id maps are written and the ground is laid: go on. The descriptors that come with it are the command's way
-    /// into its cgroup.
+    /// into its cgroup, and last the slot's directory.
     Begin {
         /// The number of the slot, in which the temporary workspace is.
         slot: u32,

@@ -40,6 +40,7 @@ pub(crate) fn check_kernel() -> Result<(), Failure> {
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(job: &'a Job, terminal: Option<(u16, u16)>) -> Result<Self, Failure> {
+        check_targets(job)?;
         let privileged = process::effective_uid() == 0 && identity::can_map(state::uids()?);
         let on_disk = match job.workspace {
             Workspace::Temp => job.limits.workspace_bytes.unwrap_or(Limit::At(1 << 30)).value(),
@@ -76,6 +77,19 @@ impl<'a> Plan<'a> {
         self.job.network == Network::None
     }
 
+}
+
+/// What the sandbox has of its own can't be mounted over: everything else in it rests on these.
+fn check_targets(job: &Job) -> Result<(), Failure> {
+    for (index, mount) in job.mounts.iter().enumerate() {
+        let mut parts = mount.target.as_str().split('/').filter(|part| !part.is_empty() && *part != ".");
+        if matches!(parts.next(), None | Some("proc" | "dev")) {
+            let target = &mount.target;
+            return Err(Failure::new("bad_job", format!("invalid job: `mounts[{index}].target`: nothing can be mounted at `{target}`"))
+                .with_hint("`/`, `/proc` and `/dev` are the sandbox's own; use `root` for another root file system"));
+        }
+    }
+    Ok(())
 }
 
 fn sizes(job: &Job) -> Sizes {

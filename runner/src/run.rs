@@ -2,22 +2,23 @@
 //! away again and tells the result.
 
 use crate::artifact::{self, Destination};
-use crate::cgroup::{Cgroups, Figures};
+use crate::cgroup::Figures;
 use crate::descriptors::{self, Descriptors};
+use crate::ground::Ground;
 use crate::failure::{At, Step, StepError};
 use crate::init::{self, Inherited};
 use crate::message::{Order, Report};
 use crate::plan::Plan;
-use crate::state::{Slot, State};
+use crate::state::State;
 use crate::stream::{Input, Output, Sink};
 use crate::sys::process::{self, End, Fork};
 use crate::sys::{self, file, pipe, poll, signal, socket};
 use crate::view::caller_trees;
 use crate::wait::{self, Ending, Watched};
 use crate::watch::{Cpu, Disk};
-use crate::{cgroup, fence, identity, tree};
+use crate::{cgroup, identity};
 use pinfold_runner::{
-    Content, Failure, Groups, Isolation, Job, Limit, Mechanism, Outcome, Root, Status, Usage, Workspace, WorkspaceMechanism,
+    Content, Failure, Job, Limit, Outcome, Root, Status, Usage, Workspace,
 };
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -41,122 +42,6 @@ pub(crate) fn run(
     let ground = if early { Some(Ground::lay(&plan, &state)?) } else { None };
     let sandbox = Sandbox { plan: &plan, state: &state, id, start };
     sandbox.run(ground, descriptors, destination)
-}
-
-/// What a sandbox rests on: taken before its command runs, given back when all of it is dead.
-struct Ground {
-    slot: Slot,
-    /// The workspace's directory on the host; one in memory is init's to make.
-    workspace: Option<OwnedFd>,
-    cgroups: Cgroups,
-    isolation: Isolation,
-}
-
-impl Ground {
-    fn lay(plan: &Plan<'_>, state: &State) -> Result<Self, Failure> {
-        let slot = state.take_slot(random())?;
-        let made = open_workspace(plan, &slot).and_then(|workspace| {
-            let cgroups = Cgroups::create(&slot, &plan.job.limits, plan.privileged.then_some(slot.number))?;
-            Ok((workspace, cgroups))
-        });
-        let (workspace, cgroups) = match made {
-            Ok(made) => made,
-            Err(error) => {
-                let _swept_next_time = slot.remove();
-                return Err(error.into());
-            }
-        };
-        let isolation = isolation(plan, &cgroups);
-        let ground = Self { slot, workspace, cgroups, isolation };
-        match check_requirements(plan, &ground.isolation, &ground.cgroups) {
-            Ok(()) => Ok(ground),
-            Err(failure) => {
-                ground.give_back();
-                Err(failure)
-            }
-        }
-    }
-
-    /// Removes all but the slot itself, whose lock holds the number until nothing runs under it any more.
-    fn clear(self) -> Slot {
-        self.cgroups.destroy();
-        // What can't be cleared now is swept at the next start: the slot is still there then.
-        let _swept_next_time = self.slot.clear();
-        self.slot
-    }
-
-    fn give_back(self) {
-        let _swept_next_time = self.clear().remove();
-    }
-}
-
-/// Opens the workspace's directory on the host: made here when it is temporary.
-fn open_workspace(plan: &Plan<'_>, slot: &Slot) -> Result<Option<OwnedFd>, StepError> {
-    match &plan.job.workspace {
-        Workspace::Tmpfs => Ok(None),
-        Workspace::Path(path) => {
-            let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-            file::open(path.as_str(), flags).map(Some).at(Step::OpenWorkspace, path.as_str())
-        }
-        Workspace::Temp => {
-            file::mkdirat(slot.dir.as_fd(), WORKSPACE, 0o755).at(Step::OpenWorkspace, "temp")?;
-            let dir = file::openat(Some(slot.dir.as_fd()), WORKSPACE, tree::DIRECTORY, 0)
-                .at(Step::OpenWorkspace, "temp")?;
-            if plan.privileged {
-                let owner = plan.host_ids(slot.number);
-                file::fchown(dir.as_fd(), owner.uid, owner.gid).at(Step::OpenWorkspace, "temp")?;
-            }
-            Ok(Some(dir))
-        }
-    }
-}
-
-const WORKSPACE: &std::ffi::CStr = c"workspace";
-
-fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
-    let limits = &plan.job.limits;
-    // Where no cgroup holds a limit, `rlimit` sets one for each process, if the job has that limit at all.
-    let mechanism = |held: bool, limited: bool| match (held, limited) {
-        (true, _) => Mechanism::Cgroup,
-        (false, true) if cgroups.version().is_none() => Mechanism::Rlimit,
-        (false, _) => Mechanism::None,
-    };
-    Isolation {
-        namespaces: plan.namespaces(),
-        seccomp: Some(plan.job.seccomp.name().to_owned()),
-        landlock: fence::abi(),
-        cgroup: cgroups.version(),
-        memory: mechanism(cgroups.memory(), limits.memory_bytes != Limit::Max),
-        pids: mechanism(cgroups.pids(), limits.pids != Limit::Max),
-        cpu: mechanism(cgroups.cpu(), limits.cpu_ms != Limit::Max),
-        workspace: match plan.job.workspace {
-            Workspace::Tmpfs => WorkspaceMechanism::Tmpfs,
-            _ if plan.watched_bytes.is_some() => WorkspaceMechanism::Watched,
-            _ => WorkspaceMechanism::None,
-        },
-        groups: if !plan.privileged && identity::has_groups() { Groups::Caller } else { Groups::None },
-    }
-}
-
-const CGROUP_HINT: &str = "no cgroup of this host lets this user make groups with the controllers memory, pids and cpu; \
-                           `pinfold doctor` says how to get one";
-
-fn check_requirements(plan: &Plan<'_>, isolation: &Isolation, cgroups: &Cgroups) -> Result<(), Failure> {
-    if let Some(missing) = plan.job.require.iter().find(|requirement| !requirement.is_met(isolation)) {
-        let failure = Failure::new("requirement", format!("`{}` is required and not in force here", missing.name()));
-        let hint = match missing.name() {
-            "landlock" => "the kernel has no Landlock: it must be built in and named in the boot option `lsm=`",
-            "groups" => "an ordinary user can't drop supplementary groups; start Pinfold as root or as a user without",
-            "workspace" => "use `\"workspace\": \"tmpfs\"`, whose size is exact",
-            _ => CGROUP_HINT,
-        };
-        return Err(failure.with_hint(hint));
-    }
-    if plan.job.limits.cpus != Limit::Max && !cgroups.cpu() {
-        return Err(Failure::new("cgroup", "`cpus` can't be limited here: there is no cgroup with the cpu controller")
-            .with_hint(CGROUP_HINT));
-    }
-    Ok(())
 }
 
 /// One sandbox in the making.
@@ -252,6 +137,8 @@ impl Sandbox<'_> {
                 // runner's answer from seeing its end.
                 let Descriptors { lifeline, .. } = descriptors;
                 drop((socket, ends, signals, owned_by));
+                // The runner's to give back, never ours.
+                std::mem::forget(ground);
                 let _none_left_open = descriptors::forget_standard();
                 let OtherEnds { socket, status, stdin, stdout, stderr } = others;
                 let (lifeline, state) = (lifeline.as_ref().map(AsFd::as_fd), self.state.path());
@@ -262,20 +149,24 @@ impl Sandbox<'_> {
         };
         drop((others, inherited_trees));
         let init = Init { pid, pidfd, socket };
-        let ground = match ground.map_or_else(|| Ground::lay(self.plan, self.state), Ok) {
+        let mut ground = match ground.map_or_else(|| Ground::lay(self.plan, self.state), Ok) {
             Ok(ground) => ground,
             Err(failure) => {
                 init.end()?;
                 return Err(failure);
             }
         };
-        if let Err(error) = self.begin(&init, &ground, owned_by) {
-            init.end()?;
-            ground.give_back();
-            return Err(error.into());
-        }
-        let watched = self.watched(&init, &ground, signals, ends, descriptors)?;
-        let (ending, streams) = watched.until_end();
+        let disk = ground.disk.take();
+        let begun = self.begin(&init, &ground, owned_by);
+        let watched = begun.and_then(|()| self.watched(&init, &ground, signals, ends, descriptors, disk));
+        let (ending, streams) = match watched {
+            Ok(watched) => watched.until_end(),
+            Err(error) => {
+                // Before the ground is given back, which must not be done under anything that lives.
+                init.end()?;
+                return Err(error.into());
+            }
+        };
         self.finish(&init, ground, ending, streams, destination)
     }
 
@@ -313,7 +204,8 @@ impl Sandbox<'_> {
             }
         }
         identity::write_maps(init.pid, self.plan.job.user, host, self.plan.privileged)?;
-        let (entry, descriptors) = ground.cgroups.entry();
+        let (entry, mut descriptors) = ground.cgroups.entry();
+        descriptors.push(ground.slot.dir.as_fd());
         let order = Order::Begin { slot: ground.slot.number, entry };
         socket::send(init.socket.as_fd(), &order.encode(), &descriptors).at(Step::MakePipe, "init")
     }
@@ -325,6 +217,7 @@ impl Sandbox<'_> {
         signals: OwnedFd,
         ends: Ends,
         descriptors: Descriptors,
+        disk: Option<Disk>,
     ) -> Result<Watched<'a>, StepError> {
         let job = self.plan.job;
         let cap = job.limits.output_bytes.value();
@@ -340,7 +233,7 @@ impl Sandbox<'_> {
             stderr: Output::new(ends.stderr, sink(descriptors.stderr), cap).at(Step::MakePipe, "stderr")?,
             wall: job.limits.wall_ms.value().map(Duration::from_millis),
             cpu: job.limits.cpu_ms.value().map(Cpu::new),
-            disk: self.disk_watch(ground),
+            disk,
             cgroups: &ground.cgroups,
         })
     }
@@ -350,7 +243,7 @@ impl Sandbox<'_> {
     fn finish(
         &self,
         init: &Init,
-        ground: Ground,
+        mut ground: Ground,
         ending: Ending,
         streams: wait::Streams,
         destination: Option<Destination>,
@@ -362,18 +255,12 @@ impl Sandbox<'_> {
         let ended = ending.ended;
         let outcome = self.outcome(&ground, ending, streams);
         let outcome = outcome.map(|(outcome, in_memory)| self.with_artifacts(outcome, in_memory, &ground, destination));
-        let slot = ground.clear();
+        ground.clear();
         init.end()?;
-        let _swept_next_time = slot.remove();
+        drop(ground);
         let mut outcome = outcome?;
         outcome.usage.teardown_ms = elapsed(ended, Some(Instant::now()));
         Ok(outcome)
-    }
-
-    fn disk_watch(&self, ground: &Ground) -> Option<Disk> {
-        let limit = self.plan.watched_bytes?;
-        let root = ground.workspace.as_ref()?.try_clone().ok()?;
-        Some(Disk::new(root, limit, self.plan.job.workspace == Workspace::Temp))
     }
 
     fn outcome(
@@ -496,7 +383,8 @@ fn cpu_time(figures: &Figures, report: Option<Report>) -> (Option<f64>, Option<f
     (Some(total * share), Some(total * (1.0 - share)))
 }
 
-fn random() -> u64 {
+/// A random number, for names: not a secret.
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // The standard library seeds each of these from the kernel's random numbers.
     std::collections::hash_map::RandomState::new().build_hasher().finish()

@@ -85,10 +85,13 @@ fn is_directory(dir: BorrowedFd<'_>, name: &CString) -> Result<bool, Errno> {
 /// descriptor, and no honest program goes this deep (PATH_MAX is reached at 2048).
 const DEEPEST: usize = 400;
 
+/// What even an empty file counts for in bytes, so that inodes are limited too: as a tmpfs of ours counts them.
+const SMALLEST: u64 = 2048;
+
 /// What a tree holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
-    /// Space on disk in bytes: blocks, so sparse files count for what they take.
+    /// Space on disk in bytes: blocks, so sparse files count for what they take; an empty file counts for a little.
     pub(crate) bytes: u64,
     /// Whether the tree is deeper than anyone can look.
     pub(crate) bottomless: bool,
@@ -118,7 +121,7 @@ pub(crate) fn size(root: BorrowedFd<'_>) -> (Size, HashSet<u64>) {
         }
         let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
         if is_directory || stat.st_nlink == 1 || seen.insert(stat.st_ino) {
-            size.bytes += stat.st_blocks as u64 * 512;
+            size.bytes += (stat.st_blocks as u64 * 512).max(SMALLEST);
         }
         if is_directory {
             if depth >= DEEPEST {

@@ -8,6 +8,8 @@ mod cli; // what the command line promises: exit codes, words, stdio, signals, t
 mod contract; // the job, field by field
 mod doctor; // what `pinfold doctor` says, against what jobs then do
 mod library; // what the library promises to its hosts, with real and with lying runners
+mod lifetime; // everything dies with the job, and nothing delays it
+mod limits; // each limit attacked
 mod places; // the job's root, mounts, network and policy
 mod sandbox; // how a test runs a job, and looks that nothing of it is left
 mod support; // where the programs under test are, and what this host can't do

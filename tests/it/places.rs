@@ -5,11 +5,17 @@ use crate::support::{host_cannot, is_root, probe};
 use serde_json::json;
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 const EROFS: &str = "30";
 const EACCES: &str = "13";
 const ENOENT: &str = "2";
+
+/// Open to everybody, so that nothing but the mount can be what denies.
+fn open_up(path: impl AsRef<Path>) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+}
 
 #[test]
 fn an_extracted_root_is_the_whole_file_system_and_read_only() {
@@ -22,6 +28,7 @@ fn an_extracted_root_is_the_whole_file_system_and_read_only() {
     scratch.file("root/etc/passwd", "its own");
     scratch.file("root/dev/planted", "");
     scratch.file("root/top", "of the tree");
+    ["root/top", "root/srv", "root/etc/passwd"].iter().for_each(|name| open_up(scratch.path(name)));
     let outside = scratch.file("outside", "secret");
     symlink(&outside, scratch.path("root/escape")).unwrap();
     symlink("bin/file", scratch.path("root/alias")).unwrap();
@@ -83,6 +90,8 @@ fn a_mount_is_read_only_unless_it_is_asked_for() {
     let scratch = Scratch::new();
     let source = scratch.dir("source");
     scratch.file("source/there", "kept");
+    open_up(&source);
+    open_up(scratch.path("source/there"));
     let asked = ["read /m/there", "append /m/there", "open-write /m/there", "create /m/new", "remove /m/there", "chmod /m/there"];
     let denied = Job::probe("file", &asked).mount(&source, "/m", false).run().lines();
     assert_eq!(denied, ["ok", EROFS, EROFS, EROFS, EROFS, EROFS]);
@@ -98,6 +107,7 @@ fn a_mount_is_read_only_unless_it_is_asked_for() {
 fn a_single_file_can_be_mounted_both_ways() {
     let scratch = Scratch::new();
     let file = scratch.file("file", "kept");
+    open_up(&file);
     let asked = ["read /etc/extra", "append /etc/extra"];
     assert_eq!(Job::probe("file", &asked).mount(&file, "/etc/extra", false).run().lines(), ["ok", EROFS]);
     assert_eq!(Job::probe("file", &asked).mount(&file, "/etc/extra", true).run().lines(), ["ok", "ok"]);

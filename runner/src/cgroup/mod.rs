@@ -170,7 +170,7 @@ impl Cgroups {
     }
 
     /// Removes the groups, which must be empty.
-    pub(crate) fn destroy(self) {
+    pub(crate) fn destroy(&self) {
         for path in self.paths() {
             remove(&path);
         }
@@ -216,10 +216,14 @@ impl Hierarchy {
     }
 }
 
+/// Which groups we are in: `/proc/self/cgroup`.
+fn own_groups() -> String {
+    std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
+}
+
 /// The path of our own group in the hierarchy of `controller` (v1), or in the unified one (`None`).
-fn own_path(controller: Option<&str>) -> Option<String> {
-    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    text.lines().find_map(|line| {
+fn own_path(table: &str, controller: Option<&str>) -> Option<String> {
+    table.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':');
         let (_id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
         let matches = match controller {

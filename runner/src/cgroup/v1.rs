@@ -1,6 +1,6 @@
 //! cgroup v1: one hierarchy a controller. Groups are made below our own, so that a limit on us holds for the sandbox.
 
-use super::{Directory, Figures, file, group_name, own_path};
+use super::{Directory, Figures, file, group_name, own_groups, own_path};
 use crate::failure::{At, Step, StepError};
 use crate::sys::{self, Errno};
 use pinfold_runner::Limits;
@@ -31,8 +31,9 @@ impl Groups {
         // A group costs some 40 µs, so throttling has one only when it is asked for; cpuacct is what `usage` rests on.
         let wanted = ["memory", "pids", "cpuacct"].into_iter().chain(throttles.then_some("cpu"));
         let mut groups = Self { groups: Vec::new(), throttles };
+        let table = own_groups();
         for controller in wanted {
-            match make(controller, number) {
+            match make(&table, controller, number) {
                 Ok(group) => groups.groups.push(group),
                 // Not there, not ours, or read-only: this controller holds nothing, and `isolation` will say so.
                 Err(Errno(libc::ENOENT | libc::EACCES | libc::EPERM | libc::EROFS)) => {}
@@ -122,8 +123,8 @@ fn nanoseconds(dir: BorrowedFd<'_>, name: &CStr) -> Option<f64> {
     file::number(dir, name).map(|ns| ns as f64 / 1e6)
 }
 
-fn make(controller: &'static str, number: u32) -> Result<Group, Errno> {
-    let own = own_path(Some(controller)).ok_or(Errno(libc::ENOENT))?;
+fn make(table: &str, controller: &'static str, number: u32) -> Result<Group, Errno> {
+    let own = own_path(table, Some(controller)).ok_or(Errno(libc::ENOENT))?;
     let mount = format!("/sys/fs/cgroup/{controller}");
     let parent = match sys::file::open(&format!("{mount}{own}"), crate::tree::DIRECTORY) {
         // In a container without a cgroup namespace the path is the host's; our own group is what is mounted.

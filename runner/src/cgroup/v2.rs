@@ -1,7 +1,7 @@
 //! cgroup v2: one hierarchy for all controllers. A sandbox has one group without processes of its own, and in it two
 //! leaves: `init`, outside of every limit, and `command`, where the limits are.
 
-use super::{Directory, Figures, file, group_name, own_path};
+use super::{Directory, Figures, file, group_name, own_groups, own_path};
 use crate::failure::{At, Step, StepError};
 use crate::sys::{self, Errno};
 use pinfold_runner::Limits;
@@ -146,7 +146,7 @@ fn base() -> Option<(std::os::fd::OwnedFd, String)> {
     if sys::process::effective_uid() == 0 {
         return open(ROOT);
     }
-    let path = format!("{ROOT}{}", own_path(None)?.trim_end_matches('/'));
+    let path = format!("{ROOT}{}", own_path(&own_groups(), None)?.trim_end_matches('/'));
     open(&path).filter(|(fd, _)| file::write(fd.as_fd(), c"cgroup.subtree_control", "").is_ok())
 }
 

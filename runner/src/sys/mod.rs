@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "system calls are made here and nowhere else in this crate")]
 
 pub(crate) mod capability;
+mod entry;
 pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod landlock;

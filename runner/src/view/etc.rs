@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 /// The name of every sandbox's machine.
 pub(crate) const HOSTNAME: &str = "pinfold";
 
-const HOSTS: &str = "127.0.0.1\tlocalhost pinfold\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+const HOSTS: &str = "127.0.0.1\tlocalhost\n127.0.1.1\tpinfold\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
 pub(super) fn build(view: &View, job: &Job) -> Result<(), StepError> {
     // An image brings its own `/etc`, read-only and whole.

@@ -1,0 +1,139 @@
+//! What a sandbox rests on and the runner gives back: its slot, its workspace on disk, its cgroups.
+
+use crate::cgroup::Cgroups;
+use crate::failure::{At, Step, StepError};
+use crate::plan::Plan;
+use crate::state::{Slot, State};
+use crate::sys::file;
+use crate::watch::Disk;
+use crate::{fence, identity, tree};
+use pinfold_runner::{Failure, Groups, Isolation, Limit, Mechanism, Workspace, WorkspaceMechanism};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Taken before the command runs. Dropping it gives everything back, so nothing of the sandbox may run any more then.
+pub(crate) struct Ground {
+    pub(crate) slot: Slot,
+    /// The workspace's directory on the host; one in memory is init's to make.
+    pub(crate) workspace: Option<OwnedFd>,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) isolation: Isolation,
+    /// Has measured the workspace already: what is there before the command starts doesn't count.
+    pub(crate) disk: Option<Disk>,
+    is_cleared: bool,
+}
+
+impl Ground {
+    /// Lays it, or leaves nothing behind.
+    pub(crate) fn lay(plan: &Plan<'_>, state: &State) -> Result<Self, Failure> {
+        let slot = state.take_slot(crate::run::random())?;
+        let made = open_workspace(plan, &slot).and_then(|workspace| {
+            let cgroups = Cgroups::create(&slot, &plan.job.limits, plan.privileged.then_some(slot.number))?;
+            Ok((workspace, cgroups))
+        });
+        let (workspace, cgroups) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let _swept_next_time = slot.remove();
+                return Err(error.into());
+            }
+        };
+        let isolation = isolation(plan, &cgroups);
+        let disk = disk_watch(plan, workspace.as_ref());
+        let ground = Self { slot, workspace, cgroups, isolation, disk, is_cleared: false };
+        check_requirements(plan, &ground.isolation, &ground.cgroups)?;
+        Ok(ground)
+    }
+
+    /// Removes all but the slot itself, whose lock holds the number until nothing runs under it any more.
+    pub(crate) fn clear(&mut self) {
+        if std::mem::replace(&mut self.is_cleared, true) {
+            return;
+        }
+        self.cgroups.destroy();
+        // What can't be cleared now is swept at the next start: the slot is still there then.
+        let _swept_next_time = self.slot.clear();
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        self.clear();
+        let _swept_next_time = self.slot.remove();
+    }
+}
+
+fn disk_watch(plan: &Plan<'_>, workspace: Option<&OwnedFd>) -> Option<Disk> {
+    let limit = plan.watched_bytes?;
+    let root = workspace?.try_clone().ok()?;
+    Some(Disk::new(root, limit, plan.job.workspace == Workspace::Temp))
+}
+
+/// Opens the workspace's directory on the host: made here when it is temporary.
+fn open_workspace(plan: &Plan<'_>, slot: &Slot) -> Result<Option<OwnedFd>, StepError> {
+    match &plan.job.workspace {
+        Workspace::Tmpfs => Ok(None),
+        Workspace::Path(path) => {
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+            file::open(path.as_str(), flags).map(Some).at(Step::OpenWorkspace, path.as_str())
+        }
+        Workspace::Temp => {
+            file::mkdirat(slot.dir.as_fd(), WORKSPACE, 0o755).at(Step::OpenWorkspace, "temp")?;
+            let dir = file::openat(Some(slot.dir.as_fd()), WORKSPACE, tree::DIRECTORY, 0)
+                .at(Step::OpenWorkspace, "temp")?;
+            if plan.privileged {
+                let owner = plan.host_ids(slot.number);
+                file::fchown(dir.as_fd(), owner.uid, owner.gid).at(Step::OpenWorkspace, "temp")?;
+            }
+            Ok(Some(dir))
+        }
+    }
+}
+
+const WORKSPACE: &std::ffi::CStr = c"workspace";
+
+fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
+    let limits = &plan.job.limits;
+    // Where no cgroup holds a limit, `rlimit` sets one for each process, if the job has that limit at all.
+    let mechanism = |held: bool, limited: bool| match (held, limited) {
+        (true, _) => Mechanism::Cgroup,
+        (false, true) if cgroups.version().is_none() => Mechanism::Rlimit,
+        (false, _) => Mechanism::None,
+    };
+    Isolation {
+        namespaces: plan.namespaces(),
+        seccomp: Some(plan.job.seccomp.name().to_owned()),
+        landlock: fence::abi(),
+        cgroup: cgroups.version(),
+        memory: mechanism(cgroups.memory(), limits.memory_bytes != Limit::Max),
+        pids: mechanism(cgroups.pids(), limits.pids != Limit::Max),
+        cpu: mechanism(cgroups.cpu(), limits.cpu_ms != Limit::Max),
+        workspace: match plan.job.workspace {
+            Workspace::Tmpfs => WorkspaceMechanism::Tmpfs,
+            _ if plan.watched_bytes.is_some() => WorkspaceMechanism::Watched,
+            _ => WorkspaceMechanism::None,
+        },
+        groups: if !plan.privileged && identity::has_groups() { Groups::Caller } else { Groups::None },
+    }
+}
+
+const CGROUP_HINT: &str = "no cgroup of this host lets this user make groups with the controllers memory, pids and cpu; \
+                           `pinfold doctor` says how to get one";
+
+fn check_requirements(plan: &Plan<'_>, isolation: &Isolation, cgroups: &Cgroups) -> Result<(), Failure> {
+    if let Some(missing) = plan.job.require.iter().find(|requirement| !requirement.is_met(isolation)) {
+        let failure = Failure::new("requirement", format!("`{}` is required and not in force here", missing.name()));
+        let hint = match missing.name() {
+            "landlock" => "the kernel has no Landlock: it must be built in and named in the boot option `lsm=`",
+            "groups" => "an ordinary user can't drop supplementary groups; start Pinfold as root or as a user without",
+            "workspace" => "use `\"workspace\": \"tmpfs\"`, whose size is exact",
+            _ => CGROUP_HINT,
+        };
+        return Err(failure.with_hint(hint));
+    }
+    if plan.job.limits.cpus != Limit::Max && !cgroups.cpu() {
+        return Err(Failure::new("cgroup", "`cpus` can't be limited here: there is no cgroup with the cpu controller")
+            .with_hint(CGROUP_HINT));
+    }
+    Ok(())
+}
+
