@@ -4,7 +4,7 @@ use crate::cgroup::Cgroups;
 use crate::failure::{At, Step, StepError};
 use crate::plan::Plan;
 use crate::state::{Slot, State};
-use crate::sys::file;
+use crate::sys::{Errno, file};
 use crate::watch::Disk;
 use crate::{fence, identity, tree};
 use pinfold_runner::{Failure, Groups, Isolation, Limit, Mechanism, Workspace, WorkspaceMechanism};
@@ -22,19 +22,30 @@ pub(crate) struct Ground {
     is_cleared: bool,
 }
 
+/// How many numbers are tried before a taken cgroup is an error.
+const ATTEMPTS: u32 = 20;
+
 impl Ground {
     /// Lays it, or leaves nothing behind.
     pub(crate) fn lay(plan: &Plan<'_>, state: &State) -> Result<Self, Failure> {
-        let slot = state.take_slot(crate::run::random())?;
-        let made = open_workspace(plan, &slot).and_then(|workspace| {
-            let cgroups = Cgroups::create(&slot, &plan.job.limits, plan.privileged.then_some(slot.number))?;
-            Ok((workspace, cgroups))
-        });
-        let (workspace, cgroups) = match made {
-            Ok(made) => made,
-            Err(error) => {
-                let _swept_next_time = slot.remove();
-                return Err(error.into());
+        let mut attempts = 0;
+        let (slot, workspace, cgroups) = loop {
+            let slot = state.take_slot(crate::run::random())?;
+            let made = open_workspace(plan, &slot).and_then(|workspace| {
+                let cgroups = Cgroups::create(&slot, &plan.job.limits, plan.privileged.then_some(slot.number))?;
+                Ok((workspace, cgroups))
+            });
+            attempts += 1;
+            match made {
+                Ok((workspace, cgroups)) => break (slot, workspace, cgroups),
+                Err(error) => {
+                    let _swept_next_time = slot.remove();
+                    // A group of that number belongs to somebody who has another state directory: not ours to touch.
+                    let is_taken = error.step == Step::MakeCgroup && error.errno == Errno(libc::EEXIST);
+                    if !is_taken || attempts == ATTEMPTS {
+                        return Err(error.into());
+                    }
+                }
             }
         };
         let isolation = isolation(plan, &cgroups);

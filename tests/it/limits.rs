@@ -153,7 +153,7 @@ fn output_beyond_the_cap_is_read_counted_and_dropped() {
 
 #[test]
 fn the_runner_s_memory_is_bounded_by_the_cap() {
-    let running = Job::probe("output", &["stdout", "300000000"]).limit("output_bytes", MIB).limit("wall_ms", 60_000).spawn();
+    let running = Job::probe("output", &["stdout", "300000000"]).limit("output_bytes", 10_000).limit("wall_ms", 60_000).spawn();
     let mut most = 0;
     let path = format!("/proc/{}/status", running.pid());
     running.until("the runner is done", || {
@@ -200,7 +200,7 @@ fn a_workspace_on_disk_is_watched() {
 
 #[test]
 fn empty_files_count_against_the_workspace_too() {
-    let job = Job::probe("disk", &["inodes", ".", "60000"]).limit("workspace_bytes", 8 * MIB).limit("wall_ms", 60_000);
+    let job = Job::probe("disk", &["inodes", ".", "60000"]).limit("workspace_bytes", 8 * MIB).limit("wall_ms", 20_000);
     job.run().is(Status::WorkspaceExceeded);
     let job = Job::probe("disk", &["inodes", ".", "60000", "leave"]).with("workspace", json!("tmpfs"));
     let text = job.limit("workspace_bytes", 8 * MIB).run().exited();

@@ -11,5 +11,7 @@ mod library; // what the library promises to its hosts, with real and with lying
 mod lifetime; // everything dies with the job, and nothing delays it
 mod limits; // each limit attacked
 mod places; // the job's root, mounts, network and policy
+mod privilege; // who the command is and what it inherits
 mod sandbox; // how a test runs a job, and looks that nothing of it is left
 mod support; // where the programs under test are, and what this host can't do
+mod view; // what of the host can be seen and touched from inside

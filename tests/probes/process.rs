@@ -105,7 +105,10 @@ fn main() {
             say(&format!("init: {}", kill(1, 0)));
         }
         "signal" => {
-            raise(i32::try_from(number).unwrap_or(0));
+            // Rust's own handlers (SIGSEGV, SIGPIPE) would swallow it.
+            let signal = i32::try_from(number).unwrap_or(0);
+            disposition(signal, libc::SIG_DFL);
+            raise(signal);
         }
         _ => say("unknown"),
     }
