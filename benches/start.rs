@@ -42,8 +42,15 @@ fn main() {
     }
     let medians = times.map(median);
     println!("median of {ROUNDS} runs of /bin/true");
-    for (name, time) in ["pinfold-runner, everything on", "bwrap --unshare-all", "pinfold run", "bare"].iter().zip(medians) {
-        println!("  {:<30} {:>8.3} ms   {:>5.2} of bwrap", name, ms(time), time.as_secs_f64() / medians[1].as_secs_f64());
+    for (name, time) in
+        ["pinfold-runner, everything on", "bwrap --unshare-all", "pinfold run", "bare"].iter().zip(medians)
+    {
+        println!(
+            "  {:<30} {:>8.3} ms   {:>5.2} of bwrap",
+            name,
+            ms(time),
+            time.as_secs_f64() / medians[1].as_secs_f64()
+        );
     }
     println!("phases of pinfold-runner");
     for (name, phase) in PHASES.iter().zip(phases) {

@@ -160,9 +160,10 @@ fn hint(error: &StepError) -> Option<String> {
         (Step::MakeNamespaces, libc::EPERM | libc::EACCES) | (Step::WriteIdMap, libc::EPERM | libc::EACCES) => {
             "this host forbids user namespaces to this user; `pinfold doctor` says which setting allows them"
         }
-        (Step::MakeMountsPrivate | Step::CopyTree | Step::MakeFileSystem | Step::Attach, libc::EPERM | libc::EACCES)
-            if error.operand == "proc" =>
-        {
+        (
+            Step::MakeMountsPrivate | Step::CopyTree | Step::MakeFileSystem | Step::Attach,
+            libc::EPERM | libc::EACCES,
+        ) if error.operand == "proc" => {
             "a fresh /proc can't be mounted where the host's own is partly covered, as in a container; run the container \
              with `--security-opt systempaths=unconfined`"
         }

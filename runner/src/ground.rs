@@ -89,8 +89,8 @@ fn open_workspace(plan: &Plan<'_>, slot: &Slot) -> Result<Option<OwnedFd>, StepE
         }
         Workspace::Temp => {
             file::mkdirat(slot.dir.as_fd(), WORKSPACE, 0o755).at(Step::OpenWorkspace, "temp")?;
-            let dir = file::openat(Some(slot.dir.as_fd()), WORKSPACE, tree::DIRECTORY, 0)
-                .at(Step::OpenWorkspace, "temp")?;
+            let dir =
+                file::openat(Some(slot.dir.as_fd()), WORKSPACE, tree::DIRECTORY, 0).at(Step::OpenWorkspace, "temp")?;
             if plan.privileged {
                 let owner = plan.host_ids(slot.number);
                 file::fchown(dir.as_fd(), owner.uid, owner.gid).at(Step::OpenWorkspace, "temp")?;
@@ -147,4 +147,3 @@ fn check_requirements(plan: &Plan<'_>, isolation: &Isolation, cgroups: &Cgroups)
     }
     Ok(())
 }
-

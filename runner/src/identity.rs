@@ -61,9 +61,7 @@ pub(crate) fn can_map((first, last): (u32, u32)) -> bool {
     map.lines().any(|line| {
         let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
         let (inside, _, count) = (numbers.next(), numbers.next(), numbers.next());
-        inside.zip(count).is_some_and(|(inside, count)| {
-            inside <= u64::from(first) && u64::from(last) < inside + count
-        })
+        inside.zip(count).is_some_and(|(inside, count)| inside <= u64::from(first) && u64::from(last) < inside + count)
     })
 }
 

@@ -129,7 +129,8 @@ fn hand_out_workspace(plan: &Plan<'_>, socket: BorrowedFd<'_>) -> Result<(), Ste
 fn stdio(plan: &Plan<'_>, inherited: &mut Inherited<'_>) -> Result<command::Stdio, StepError> {
     if let Some((rows, columns)) = plan.terminal {
         // The sandbox's own devpts: the terminal is none of the host's, and the caller's is never seen inside.
-        let master = file::open("/dev/pts/ptmx", libc::O_RDWR | libc::O_NOCTTY).at(Step::OpenTerminal, "/dev/pts/ptmx")?;
+        let master =
+            file::open("/dev/pts/ptmx", libc::O_RDWR | libc::O_NOCTTY).at(Step::OpenTerminal, "/dev/pts/ptmx")?;
         let slave = terminal::open_peer(&master).at(Step::OpenTerminal, "its other side")?;
         terminal::set_size(&master, rows, columns).at(Step::OpenTerminal, "its size")?;
         socket::send(inherited.socket.as_fd(), &News::Terminal.encode(), &[master.as_fd()])

@@ -11,8 +11,8 @@ pub use contract::artifact::{ArtifactError, ArtifactErrorCode, ArtifactFile, Art
 pub use contract::content::Content;
 pub use contract::isolation::{CgroupVersion, Groups, Isolation, Mechanism, Requirement, WorkspaceMechanism};
 pub use contract::job::{
-    AbsolutePath, Argv, Cwd, Environment, FileEntry, InvalidValue, Job, JobError, Mount, Network, Root, SandboxId, Seccomp, User, Workspace,
-    WorkspacePath,
+    AbsolutePath, Argv, Cwd, Environment, FileEntry, InvalidValue, Job, JobError, Mount, Network, Root, SandboxId,
+    Seccomp, User, Workspace, WorkspacePath,
 };
 pub use contract::limit::{Limit, Limits};
 pub use contract::options::{ControlMessage, RunnerOptions};

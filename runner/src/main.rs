@@ -19,6 +19,7 @@ mod init;
 mod loopback;
 mod message;
 mod plan;
+mod reexec;
 mod rlimit;
 mod run;
 mod state;
@@ -73,6 +74,7 @@ fn sweep() -> u8 {
 fn run_job(options: &RunnerOptions, start: Instant) -> Result<Outcome, (String, Failure)> {
     let unnamed = |failure| (String::new(), failure);
     plan::check_kernel().map_err(unnamed)?;
+    reexec::ensure().map_err(unnamed)?;
     let descriptors = descriptors::adopt(options).map_err(unnamed)?;
     let json = read_job().map_err(unnamed)?;
     let job = Job::from_json(&json).map_err(|error| unnamed(Failure::new("bad_job", error.to_string())))?;

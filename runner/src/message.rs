@@ -124,9 +124,8 @@ impl News {
             b'w' => Some(Self::Workspace),
             b'e' => {
                 let number = i32::from_le_bytes(bytes.get(2..6)?.try_into().ok()?);
-                let word = |index: usize| -> Option<[u8; 8]> {
-                    bytes.get(6 + index * 8..14 + index * 8)?.try_into().ok()
-                };
+                let word =
+                    |index: usize| -> Option<[u8; 8]> { bytes.get(6 + index * 8..14 + index * 8)?.try_into().ok() };
                 let end = if bytes[1] == 0 { End::Exited(number) } else { End::Signaled(number) };
                 Some(Self::Ended(Report {
                     end,

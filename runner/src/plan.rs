@@ -34,8 +34,11 @@ pub(crate) fn check_kernel() -> Result<(), Failure> {
         return Ok(());
     }
     let (major, minor) = OLDEST_KERNEL;
-    Err(Failure::new("unsupported_kernel", format!("this kernel is Linux {release}, Pinfold needs {major}.{minor} or newer"))
-        .with_hint("boot a newer kernel"))
+    Err(Failure::new(
+        "unsupported_kernel",
+        format!("this kernel is Linux {release}, Pinfold needs {major}.{minor} or newer"),
+    )
+    .with_hint("boot a newer kernel"))
 }
 
 impl<'a> Plan<'a> {
@@ -53,7 +56,8 @@ impl<'a> Plan<'a> {
             sizes: sizes(job),
             watched_bytes: on_disk,
             policy: policy(&job.seccomp)?,
-            forbids_set_id: matches!(job.workspace, Workspace::Path(_)) || job.mounts.iter().any(|mount| mount.writable),
+            forbids_set_id: matches!(job.workspace, Workspace::Path(_))
+                || job.mounts.iter().any(|mount| mount.writable),
             terminal,
         })
     }
@@ -76,7 +80,6 @@ impl<'a> Plan<'a> {
     pub(crate) fn own_network(&self) -> bool {
         self.job.network == Network::None
     }
-
 }
 
 /// What the sandbox has of its own can't be mounted over: everything else in it rests on these.
@@ -85,8 +88,11 @@ fn check_targets(job: &Job) -> Result<(), Failure> {
         let mut parts = mount.target.as_str().split('/').filter(|part| !part.is_empty() && *part != ".");
         if matches!(parts.next(), None | Some("proc" | "dev")) {
             let target = &mount.target;
-            return Err(Failure::new("bad_job", format!("invalid job: `mounts[{index}].target`: nothing can be mounted at `{target}`"))
-                .with_hint("`/`, `/proc` and `/dev` are the sandbox's own; use `root` for another root file system"));
+            return Err(Failure::new(
+                "bad_job",
+                format!("invalid job: `mounts[{index}].target`: nothing can be mounted at `{target}`"),
+            )
+            .with_hint("`/`, `/proc` and `/dev` are the sandbox's own; use `root` for another root file system"));
         }
     }
     Ok(())

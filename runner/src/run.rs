@@ -4,8 +4,8 @@
 use crate::artifact::{self, Destination};
 use crate::cgroup::Figures;
 use crate::descriptors::{self, Descriptors};
-use crate::ground::Ground;
 use crate::failure::{At, Step, StepError};
+use crate::ground::Ground;
 use crate::init::{self, Inherited};
 use crate::message::{Order, Report};
 use crate::plan::Plan;
@@ -17,9 +17,7 @@ use crate::view::caller_trees;
 use crate::wait::{self, Ending, Watched};
 use crate::watch::{Cpu, Disk};
 use crate::{cgroup, identity};
-use pinfold_runner::{
-    Content, Failure, Job, Limit, Outcome, Root, Status, Usage, Workspace,
-};
+use pinfold_runner::{Content, Failure, Job, Limit, Outcome, Root, Status, Usage, Workspace};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 

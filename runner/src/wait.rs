@@ -2,11 +2,11 @@
 //! something is killed is kept; what happens after it changes nothing.
 
 use crate::cgroup::Cgroups;
-use crate::failure::StepError;
+use crate::failure::{Step, StepError};
 use crate::message::{LONGEST_NEWS, News, Order, Report};
 use crate::run::Init;
 use crate::stream::{Input, Output};
-use crate::sys::{file, poll, signal, socket};
+use crate::sys::{Errno, file, poll, signal, socket};
 use crate::watch::{Cpu, Disk};
 use pinfold_runner::{ControlMessage, Status};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -181,11 +181,13 @@ impl Watched<'_> {
                 progress.ending.ended = Some(Instant::now());
             }
             (Some(News::Terminal), Some(master)) => {
-                let connected = master.try_clone().map_err(Into::into).and_then(|input| {
+                let connected = master.try_clone().map_err(Errno::from).and_then(|input| {
                     self.stdin.connect_terminal(input)?;
                     self.stdout.connect(master)
                 });
-                if connected.is_err() {
+                if let Err(errno) = connected {
+                    let operand = "its master".to_owned();
+                    progress.ending.step_error = Some(StepError { step: Step::OpenTerminal, operand, errno });
                     self.kill_for(Status::Failed, progress);
                 }
             }

@@ -66,9 +66,16 @@ fn usage_is_plausible() {
     assert!(user > 5.0 && user < wall * 4.0, "{usage:?}");
     assert!(usage.system_ms.unwrap() > 0.0 && usage.throttled_ms == Some(0.0), "{usage:?}");
     let (setup, teardown) = (usage.setup_ms.unwrap(), usage.teardown_ms.unwrap());
-    assert!(setup > 0.0 && teardown > 0.0 && setup + teardown + wall <= answer.took.as_secs_f64() * 1e3 + 1.0, "{usage:?}");
+    assert!(
+        setup > 0.0 && teardown > 0.0 && setup + teardown + wall <= answer.took.as_secs_f64() * 1e3 + 1.0,
+        "{usage:?}"
+    );
     if !has_cgroups() {
-        assert_eq!((usage.peak_memory_bytes, usage.peak_pids, usage.oom_kills), (None, None, None), "not measured is null");
+        assert_eq!(
+            (usage.peak_memory_bytes, usage.peak_pids, usage.oom_kills),
+            (None, None, None),
+            "not measured is null"
+        );
         return host_cannot("needs cgroups: peak memory, pids and OOM kills");
     }
     let peak = usage.peak_memory_bytes.unwrap();
@@ -103,7 +110,15 @@ fn namespace(answer: &Answer, name: &str) -> String {
 
 #[test]
 fn isolation_tells_the_truth() {
-    let kinds = [("user", "user"), ("pid", "pid"), ("mount", "mnt"), ("net", "net"), ("ipc", "ipc"), ("uts", "uts"), ("cgroup", "cgroup")];
+    let kinds = [
+        ("user", "user"),
+        ("pid", "pid"),
+        ("mount", "mnt"),
+        ("net", "net"),
+        ("ipc", "ipc"),
+        ("uts", "uts"),
+        ("cgroup", "cgroup"),
+    ];
     for network in ["none", "host"] {
         let script = "for n in user pid mnt net ipc uts cgroup; do readlink /proc/self/ns/$n; done; cat /proc/self/status; id -G";
         let answer = Job::sh(script).with("network", json!(network)).run();

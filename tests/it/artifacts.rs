@@ -15,12 +15,14 @@ fn artifacts(scratch: &Scratch, paths: &[&str]) -> Value {
 fn files_and_folders_come_out_with_size_hash_and_mode() {
     let scratch = Scratch::new();
     for workspace in ["temp", "tmpfs"] {
-        let script = "mkdir -p dist/deep; printf abc > dist/a; printf '' > dist/deep/empty; printf x > one; chmod 755 dist/a";
+        let script =
+            "mkdir -p dist/deep; printf abc > dist/a; printf '' > dist/deep/empty; printf x > one; chmod 755 dist/a";
         let out = scratch.text(&format!("made/{workspace}"));
         let job = Job::sh(script).with("workspace", json!(workspace));
         let answer = job.with("artifacts", json!({"paths": ["dist", "one"], "directory": out})).run();
         answer.exited();
-        let mut found: Vec<_> = answer.outcome.artifacts.iter().map(|file| (file.path.to_text(), file.bytes, file.executable)).collect();
+        let mut found: Vec<_> =
+            answer.outcome.artifacts.iter().map(|file| (file.path.to_text(), file.bytes, file.executable)).collect();
         found.sort();
         let expected = [("dist/a".into(), 3, true), ("dist/deep/empty".into(), 0, false), ("one".into(), 1, false)];
         assert_eq!(found, expected);
@@ -44,11 +46,21 @@ fn each_refusal_has_its_code_and_changes_no_status() {
     let paths = ["missing", "link", "broken", "fifo", "there", "dangling", "linked/x", "d", "through/ok", "d/ok/below"];
     let answer = Job::sh(script).with("artifacts", artifacts(&scratch, &paths)).run();
     assert_eq!((answer.outcome.status, answer.outcome.exit_code), (Status::Exited, Some(3)));
-    let code = |path: &str| answer.outcome.artifact_errors.iter().find(|error| error.path == Content::from(path)).map(|error| error.code);
+    let code = |path: &str| {
+        answer.outcome.artifact_errors.iter().find(|error| error.path == Content::from(path)).map(|error| error.code)
+    };
     use ArtifactErrorCode::{Exists, Missing, Special, Symlink};
     let expected = [
-        ("missing", Missing), ("link", Symlink), ("broken", Symlink), ("fifo", Special), ("there", Exists), ("dangling", Exists),
-        ("linked/x", Symlink), ("d/inner", Symlink), ("through/ok", Symlink), ("d/ok/below", Missing),
+        ("missing", Missing),
+        ("link", Symlink),
+        ("broken", Symlink),
+        ("fifo", Special),
+        ("there", Exists),
+        ("dangling", Exists),
+        ("linked/x", Symlink),
+        ("d/inner", Symlink),
+        ("through/ok", Symlink),
+        ("d/ok/below", Missing),
     ];
     for (path, expected) in expected {
         assert_eq!(code(path), Some(expected), "{path}: {}", answer.json["artifact_errors"]);
@@ -65,7 +77,8 @@ fn sockets_and_trees_without_end_are_refused_at_once() {
     if !crate::support::has_program("python3") {
         return;
     }
-    let answer = Job::new(&["/usr/bin/python3", "-c", script]).with("artifacts", artifacts(&scratch, &["sock", "n"])).run();
+    let answer =
+        Job::new(&["/usr/bin/python3", "-c", script]).with("artifacts", artifacts(&scratch, &["sock", "n"])).run();
     answer.exited();
     let codes: Vec<_> = answer.outcome.artifact_errors.iter().map(|error| error.code).collect();
     assert_eq!(codes, [ArtifactErrorCode::Special, ArtifactErrorCode::TooDeep], "{}", answer.json["artifact_errors"]);
@@ -86,7 +99,9 @@ fn names_of_any_bytes_survive_the_round_trip() {
 fn they_are_copied_however_the_command_ended() {
     let scratch = Scratch::new();
     for (index, (end, status)) in
-        [("exit 1", Status::Exited), ("kill -SEGV $$", Status::Signaled), ("sleep 60", Status::TimedOut)].into_iter().enumerate()
+        [("exit 1", Status::Exited), ("kill -SEGV $$", Status::Signaled), ("sleep 60", Status::TimedOut)]
+            .into_iter()
+            .enumerate()
     {
         let out = json!({"paths": ["made"], "directory": scratch.text(&format!("out{index}"))});
         let answer = Job::sh(&format!("echo x > made; {end}")).limit("wall_ms", 1500).with("artifacts", out).run();
@@ -107,7 +122,9 @@ fn a_directory_that_the_command_could_write_to_is_refused() {
     }
     assert!(!scratch.path("work/ran").exists());
     assert!(!scratch.path("other/deep").exists(), "a refused directory is not made either");
-    for (paths, directory) in [(json!(["../x"]), "/out"), (json!(["/etc/passwd"]), "/out"), (json!(["a"]), "out"), (json!([""]), "/out")] {
+    for (paths, directory) in
+        [(json!(["../x"]), "/out"), (json!(["/etc/passwd"]), "/out"), (json!(["a"]), "out"), (json!([""]), "/out")]
+    {
         let failure = Job::new(&["true"]).with("artifacts", json!({"paths": paths, "directory": directory})).failure();
         assert!(failure.code == "bad_job" && failure.message.contains("artifacts"), "{failure:?}");
     }
@@ -131,7 +148,9 @@ fn a_closed_tree_comes_out_or_says_why_and_is_removed_all_the_same() {
 #[test]
 fn a_sparse_file_is_counted_by_what_is_read_and_stays_whole() {
     let scratch = Scratch::new();
-    let answer = Job::sh("truncate -s 20M sparse; printf end >> sparse").with("artifacts", artifacts(&scratch, &["sparse"])).run();
+    let answer = Job::sh("truncate -s 20M sparse; printf end >> sparse")
+        .with("artifacts", artifacts(&scratch, &["sparse"]))
+        .run();
     answer.exited();
     assert_eq!(answer.outcome.artifacts[0].bytes, (20 << 20) + 3);
     assert_eq!(fs::metadata(scratch.path("out/sparse")).unwrap().len(), (20 << 20) + 3);

@@ -75,7 +75,8 @@ fn env_is_added_and_wins_over_the_base() {
 
 #[test]
 fn any_user_may_be_asked_for_and_has_a_name() {
-    for (user, name) in [("0:0", "root"), ("1000:1000", "sandbox"), ("65534:65534", "nobody"), ("1234:4321", "sandbox")] {
+    for (user, name) in [("0:0", "root"), ("1000:1000", "sandbox"), ("65534:65534", "nobody"), ("1234:4321", "sandbox")]
+    {
         let answer = Job::sh("id -u; id -g; id -un; touch made; stat -c %u:%g made").with("user", json!(user)).run();
         let (uid, gid) = user.split_once(':').unwrap();
         assert_eq!(answer.lines(), [uid, gid, name, user]);
@@ -254,8 +255,22 @@ fn an_unknown_field_is_named_wherever_it_is() {
 #[test]
 fn a_field_of_the_wrong_type_is_named_and_null_is_no_value() {
     let fields = [
-        "version", "id", "command", "env", "user", "cwd", "stdin", "files", "workspace", "root", "mounts", "network", "limits",
-        "seccomp", "require", "artifacts",
+        "version",
+        "id",
+        "command",
+        "env",
+        "user",
+        "cwd",
+        "stdin",
+        "files",
+        "workspace",
+        "root",
+        "mounts",
+        "network",
+        "limits",
+        "seccomp",
+        "require",
+        "artifacts",
     ];
     for field in fields {
         for value in [Value::Null, json!(true), json!(-1), json!({"a": 1}), json!([1])] {

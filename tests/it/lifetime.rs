@@ -90,7 +90,8 @@ fn sigterm_and_sigint_to_the_runner_cancel_and_the_result_is_written() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
         let running = Job::sh("echo begun; exec sleep 100").limit("wall_ms", 90_000).spawn();
         let init = running.init();
-        running.until("the command sleeps", || crate::sandbox::children(init).iter().any(|pid| is_called(*pid, "sleep")));
+        running
+            .until("the command sleeps", || crate::sandbox::children(init).iter().any(|pid| is_called(*pid, "sleep")));
         kill(running.pid(), signal);
         let answer = running.answer();
         assert_eq!(answer.is(Status::Cancelled).stdout(), "begun\n");

@@ -40,7 +40,8 @@ fn memory_is_one_limit_for_every_kind_of_memory() {
         let mut words = vec!["/probe/memory"];
         words.extend(&arguments);
         let attack = |bytes: u64| {
-            let job = Job::new(&words).with_probe("memory").with("workspace", json!("tmpfs")).limit("memory_bytes", bytes);
+            let job =
+                Job::new(&words).with_probe("memory").with("workspace", json!("tmpfs")).limit("memory_bytes", bytes);
             let job = job.limit("tmp_bytes", "max").limit("shm_bytes", "max").limit("workspace_bytes", "max");
             job.limit("wall_ms", 60_000).run()
         };
@@ -153,7 +154,8 @@ fn output_beyond_the_cap_is_read_counted_and_dropped() {
 
 #[test]
 fn the_runner_s_memory_is_bounded_by_the_cap() {
-    let running = Job::probe("output", &["stdout", "300000000"]).limit("output_bytes", 10_000).limit("wall_ms", 60_000).spawn();
+    let running =
+        Job::probe("output", &["stdout", "300000000"]).limit("output_bytes", 10_000).limit("wall_ms", 60_000).spawn();
     let mut most = 0;
     let path = format!("/proc/{}/status", running.pid());
     running.until("the runner is done", || {
@@ -254,7 +256,8 @@ fn every_tmpfs_has_its_size() {
 #[test]
 fn open_files_end_with_emfile() {
     for most in [8, 64, 1024] {
-        let text = Job::probe("disk", &["descriptors", "/dev/null", "5000", "leave"]).limit("open_files", most).run().exited();
+        let text =
+            Job::probe("disk", &["descriptors", "/dev/null", "5000", "leave"]).limit("open_files", most).run().exited();
         assert!(text.starts_with("errno 24 after "), "{text}");
         let opened: u64 = text.trim_end().rsplit(' ').next().unwrap().parse().unwrap();
         assert_eq!(opened, most - 3, "three are open already");
@@ -264,18 +267,44 @@ fn open_files_end_with_emfile() {
 #[test]
 fn a_limit_out_of_range_is_refused_by_name_with_the_range() {
     let names = [
-        "wall_ms", "cpu_ms", "memory_bytes", "pids", "cpus", "output_bytes", "workspace_bytes", "tmp_bytes", "shm_bytes", "open_files",
+        "wall_ms",
+        "cpu_ms",
+        "memory_bytes",
+        "pids",
+        "cpus",
+        "output_bytes",
+        "workspace_bytes",
+        "tmp_bytes",
+        "shm_bytes",
+        "open_files",
     ];
     let bad = [
-        "0", "-1", "-0.0", "1152921504606846977", "9223372036854775808", "18446744073709551615", "18446744073709551616", "1e308", "1e400",
-        "\"10\"", "\"MAX\"", "\"\"", "null", "true", "[]", "{}",
+        "0",
+        "-1",
+        "-0.0",
+        "1152921504606846977",
+        "9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551616",
+        "1e308",
+        "1e400",
+        "\"10\"",
+        "\"MAX\"",
+        "\"\"",
+        "null",
+        "true",
+        "[]",
+        "{}",
     ];
     for name in names {
         for value in bad {
             let text = format!(r#"{{"command": ["true"], "limits": {{"{name}": {value}}}}}"#);
             let error = pinfold_runner::Job::from_json(text.as_bytes()).expect_err(&text).to_string();
             // A number that JSON can't carry is an error of JSON's; every other names field and range.
-            assert!(value == "1e400" || error.contains(&format!("`{name}` is")) && error.contains(" to "), "{text}: {error}");
+            assert!(
+                value == "1e400" || error.contains(&format!("`{name}` is")) && error.contains(" to "),
+                "{text}: {error}"
+            );
         }
         // Through the runner once for each: the library's refusal is the runner's.
         let failure = Job::new(&["true"]).limit(name, Value::Null).failure();
@@ -296,11 +325,23 @@ fn the_edges_of_every_range_are_served() {
     let tmpfs = Job::new(&["echo", "ran"]).with("limits", highest).with("workspace", json!("tmpfs"));
     assert_eq!(tmpfs.run().exited(), "ran\n");
     let mut lifted = json!({});
-    for name in ["wall_ms", "cpu_ms", "memory_bytes", "pids", "cpus", "output_bytes", "workspace_bytes", "tmp_bytes", "shm_bytes", "open_files"] {
+    for name in [
+        "wall_ms",
+        "cpu_ms",
+        "memory_bytes",
+        "pids",
+        "cpus",
+        "output_bytes",
+        "workspace_bytes",
+        "tmp_bytes",
+        "shm_bytes",
+        "open_files",
+    ] {
         lifted[name] = json!("max");
     }
     assert_eq!(Job::new(&["echo", "ran"]).with("limits", lifted).run().exited(), "ran\n");
-    let lowest = json!({"output_bytes": 1, "workspace_bytes": 4096, "tmp_bytes": 4096, "shm_bytes": 4096, "open_files": 8});
+    let lowest =
+        json!({"output_bytes": 1, "workspace_bytes": 4096, "tmp_bytes": 4096, "shm_bytes": 4096, "open_files": 8});
     assert_eq!(Job::new(&["echo", "ran"]).with("limits", lowest).run().exited(), "r");
     if held() {
         for cpus in [0.01, 1024.0] {

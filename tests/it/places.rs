@@ -5,8 +5,8 @@ use crate::support::{host_cannot, is_root, probe};
 use serde_json::json;
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 
 const EROFS: &str = "30";
 const EACCES: &str = "13";
@@ -92,7 +92,14 @@ fn a_mount_is_read_only_unless_it_is_asked_for() {
     scratch.file("source/there", "kept");
     open_up(&source);
     open_up(scratch.path("source/there"));
-    let asked = ["read /m/there", "append /m/there", "open-write /m/there", "create /m/new", "remove /m/there", "chmod /m/there"];
+    let asked = [
+        "read /m/there",
+        "append /m/there",
+        "open-write /m/there",
+        "create /m/new",
+        "remove /m/there",
+        "chmod /m/there",
+    ];
     let denied = Job::probe("file", &asked).mount(&source, "/m", false).run().lines();
     assert_eq!(denied, ["ok", EROFS, EROFS, EROFS, EROFS, EROFS]);
     assert_eq!(fs::read_to_string(scratch.path("source/there")).unwrap(), "kept");
@@ -176,7 +183,8 @@ fn root_s_own_files_stay_closed_behind_a_read_only_mount_as_root() {
     let secret = scratch.file("source/secret", "canary");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     for user in ["1000:1000", "0:0"] {
-        let job = Job::probe("file", &["read /m/secret", "read /s"]).mount(&source, "/m", false).mount(&secret, "/s", false);
+        let job =
+            Job::probe("file", &["read /m/secret", "read /s"]).mount(&source, "/m", false).mount(&secret, "/s", false);
         assert_eq!(job.with("user", json!(user)).run().lines(), [EACCES, EACCES]);
     }
     assert_eq!(unconfined("file", &[&format!("read {secret}")]), ["ok"]);
@@ -195,7 +203,8 @@ fn a_writable_mount_gives_its_owner_s_rights_and_nobody_else_s_as_root() {
         chown(&file, Some(uid), Some(uid)).unwrap();
     }
     chown(&source, Some(1001), Some(1001)).unwrap();
-    let asked = ["read /m/owner", "read /m/root", "read /m/other", "open-write /m/root", "chmod /m/root", "create /m/new"];
+    let asked =
+        ["read /m/owner", "read /m/root", "read /m/other", "open-write /m/root", "chmod /m/root", "create /m/new"];
     let lines = Job::probe("file", &asked).mount(&source, "/m", true).run().lines();
     assert_eq!(lines[0], "ok");
     assert!(lines[1..4].iter().all(|line| line == EACCES), "{lines:?}");
@@ -254,7 +263,15 @@ fn a_mount_s_source_must_exist_and_paths_must_be_absolute() {
     let failure = Job::new(&["true"]).mount(&scratch.text("missing"), "/m", false).failure();
     assert!(failure.code == "mount" && failure.message.contains("ENOENT") && failure.hint.is_some(), "{failure:?}");
     let long = format!("/{}", "a/".repeat(2100));
-    for (source, target) in [("a", "/m"), ("/tmp", "m"), ("/tmp/../etc", "/m"), ("/tmp", "/m/.."), ("", "/m"), ("/tmp", ""), ("/tmp", &long)] {
+    for (source, target) in [
+        ("a", "/m"),
+        ("/tmp", "m"),
+        ("/tmp/../etc", "/m"),
+        ("/tmp", "/m/.."),
+        ("", "/m"),
+        ("/tmp", ""),
+        ("/tmp", &long),
+    ] {
         let failure = Job::new(&["true"]).mount(source, target, false).failure();
         assert!(failure.code == "bad_job" && failure.message.contains("mounts[0]"), "{failure:?}");
     }
@@ -321,12 +338,19 @@ fn a_policy_of_one_s_own_is_loaded_from_its_path() {
     let policy = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77}]}"#;
     fs::write(&path, policy).unwrap();
     let answer = Job::probe("file", &["mkdir made", "create file"]).with("seccomp", json!({"path": path})).run();
-    assert_eq!((answer.lines(), answer.outcome.isolation.seccomp), (vec!["77".into(), "ok".into()], Some(path.clone())));
+    assert_eq!(
+        (answer.lines(), answer.outcome.isolation.seccomp),
+        (vec!["77".into(), "ok".into()], Some(path.clone()))
+    );
     // What no policy can allow stays closed.
     let unshare = format!("{}:{}", libc::SYS_unshare, libc::CLONE_NEWUSER);
     let answer = Job::probe("syscall", &[&unshare]).with("seccomp", json!({"path": path})).run();
     assert_eq!(answer.lines(), ["1"]);
-    for (text, word) in [("{", "policy.json"), (r#"{"defaultAction": "X"}"#, "X"), (r#"{"defaultAction": "SCMP_ACT_ALLOW", "rules": []}"#, "rules")] {
+    for (text, word) in [
+        ("{", "policy.json"),
+        (r#"{"defaultAction": "X"}"#, "X"),
+        (r#"{"defaultAction": "SCMP_ACT_ALLOW", "rules": []}"#, "rules"),
+    ] {
         fs::write(&path, text).unwrap();
         let failure = Job::new(&["true"]).with("seccomp", json!({"path": path})).failure();
         assert!(failure.code == "seccomp" && failure.message.contains(word), "{failure:?}");

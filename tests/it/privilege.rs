@@ -9,7 +9,8 @@ use std::process::Command;
 
 #[test]
 fn no_task_has_a_capability_and_every_task_is_confined() {
-    let script = "sleep 1 & cat /proc/[0-9]*/task/*/status | grep -E '^(Name|Cap...|NoNewPrivs|Seccomp|Groups|CapBnd|CapAmb):'";
+    let script =
+        "sleep 1 & cat /proc/[0-9]*/task/*/status | grep -E '^(Name|Cap...|NoNewPrivs|Seccomp|Groups|CapBnd|CapAmb):'";
     for user in ["1000:1000", "0:0"] {
         let text = Job::sh(script).with("user", json!(user)).run().exited();
         let tasks = text.matches("Name:").count();
@@ -22,7 +23,9 @@ fn no_task_has_a_capability_and_every_task_is_confined() {
 
 #[test]
 fn set_id_programs_of_the_host_give_nothing() {
-    let text = Job::sh("su -c id root </dev/null 2>&1; echo $?; mount 2>&1 >/dev/null -t tmpfs x /tmp; echo $?").run().exited();
+    let text = Job::sh("su -c id root </dev/null 2>&1; echo $?; mount 2>&1 >/dev/null -t tmpfs x /tmp; echo $?")
+        .run()
+        .exited();
     assert!(!text.contains("uid=0"), "{text}");
     assert!(text.lines().filter(|line| *line == "0").count() == 0, "{text}");
 }
@@ -30,8 +33,12 @@ fn set_id_programs_of_the_host_give_nothing() {
 #[test]
 fn nobody_else_can_be_become() {
     let calls = [
-        (libc::SYS_setuid, "0"), (libc::SYS_setgid, "0"), (libc::SYS_setresuid, "0,0,0"), (libc::SYS_setuid, "1234"),
-        (libc::SYS_setgroups, "0,0"), (libc::SYS_setgroups, "1,z/4"),
+        (libc::SYS_setuid, "0"),
+        (libc::SYS_setgid, "0"),
+        (libc::SYS_setresuid, "0,0,0"),
+        (libc::SYS_setuid, "1234"),
+        (libc::SYS_setgroups, "0,0"),
+        (libc::SYS_setgroups, "1,z/4"),
     ];
     let words: Vec<String> = calls.iter().map(|(number, arguments)| format!("{number}:{arguments}")).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -50,7 +57,11 @@ fn nobody_else_can_be_become() {
 fn nothing_of_the_caller_s_process_is_inherited() {
     let script = "umask; nice; ulimit -c; ulimit -n; ulimit -s; cat /proc/self/oom_score_adj; grep -E '^(SigIgn|SigBlk)' /proc/self/status; tty";
     let job = Job::sh(script).started_by(
-        &["sh", "-c", r#"umask 077; ulimit -c unlimited; ulimit -n 2000; trap '' HUP TERM USR1; exec nice -n 5 "$0" "$@""#],
+        &[
+            "sh",
+            "-c",
+            r#"umask 077; ulimit -c unlimited; ulimit -n 2000; trap '' HUP TERM USR1; exec nice -n 5 "$0" "$@""#,
+        ],
         &[],
     );
     let expected = "0022\n0\n0\n1024\n8192\n0\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nnot a tty\n";
@@ -82,7 +93,10 @@ fn standard_descriptors_that_are_closed_do_no_harm() {
         let script = format!(r#"exec "$0" "$@" {closed}"#);
         let job = Job::sh("echo out; echo error >&2").started_by(&["sh", "-c", &script], &[]);
         let answer = job.run();
-        assert_eq!((answer.exited(), answer.outcome.stderr.to_text().into_owned()), ("out\n".to_owned(), "error\n".to_owned()));
+        assert_eq!(
+            (answer.exited(), answer.outcome.stderr.to_text().into_owned()),
+            ("out\n".to_owned(), "error\n".to_owned())
+        );
     }
 }
 
@@ -121,7 +135,10 @@ fn a_sandbox_can_t_be_looked_into_by_another_user_and_init_by_nobody_inside() {
         fs::read_to_string(format!("/proc/{init}/status")).is_ok_and(|status| status.contains("Seccomp:\t2"))
     });
     if is_root() {
-        let read = Command::new("runuser").args(["-u", "nobody", "--", "cat", &format!("/proc/{init}/environ")]).output().unwrap();
+        let read = Command::new("runuser")
+            .args(["-u", "nobody", "--", "cat", &format!("/proc/{init}/environ")])
+            .output()
+            .unwrap();
         assert!(!read.status.success() && read.stdout.is_empty());
     }
     let status = fs::read_to_string(format!("/proc/{init}/status")).unwrap();

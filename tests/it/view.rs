@@ -91,7 +91,12 @@ fn nothing_but_the_declared_places_can_be_written_to() {
     }
     // The read-only flag is on the mounts, and not only rights on the files.
     let table = Job::sh("cat /proc/self/mounts").run().exited();
-    let options = |place: &str| table.lines().find(|line| line.split(' ').nth(1) == Some(place)).map(|line| line.split(' ').nth(3).unwrap().to_owned());
+    let options = |place: &str| {
+        table
+            .lines()
+            .find(|line| line.split(' ').nth(1) == Some(place))
+            .map(|line| line.split(' ').nth(3).unwrap().to_owned())
+    };
     for place in ["/", "/usr"] {
         assert!(options(place).is_some_and(|options| options.starts_with("ro,")), "{place}: {table}");
     }
@@ -100,7 +105,8 @@ fn nothing_but_the_declared_places_can_be_written_to() {
 #[test]
 fn devices_are_an_allow_list_and_none_can_be_made() {
     let names = Job::new(&["ls", "-A", "/dev"]).run().lines();
-    let allowed = ["fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"];
+    let allowed =
+        ["fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"];
     assert_eq!(names, allowed);
     let operations: &[(&str, &[&str])] = &[
         ("mkchar /tmp/null", &[EPERM]),
@@ -157,7 +163,10 @@ fn init_tells_nothing_of_the_host() {
     for user in ["1000:1000", "0:0"] {
         check(Job::probe("file", &asked(operations)).with("user", json!(user)), operations);
     }
-    let text = Job::sh("tr '\\0' ' ' < /proc/1/cmdline; cat /proc/1/comm /proc/1/cgroup /proc/self/cgroup; cat /proc/self/mountinfo").run();
+    let text = Job::sh(
+        "tr '\\0' ' ' < /proc/1/cmdline; cat /proc/1/comm /proc/1/cgroup /proc/self/cgroup; cat /proc/self/mountinfo",
+    )
+    .run();
     let text = text.stdout();
     for word in ["pinfold-it", "/sys/fs/cgroup", "process_api", "/var/lib/pinfold", "suite-target"] {
         assert!(!text.contains(word), "{word} in {text}");
@@ -173,16 +182,26 @@ fn the_cgroup_path_of_the_host_is_hidden_and_no_cgroup_can_be_reached() {
         assert!(path == "/" || path.starts_with("/.."), "{groups}");
         assert!(!path.contains("pinfold"), "{groups}");
     }
-    let operations: &[(&str, &[&str])] = &[("list /sys/fs/cgroup", &[ENOENT]), ("open-write /sys/fs/cgroup/cgroup.procs", &[ENOENT])];
+    let operations: &[(&str, &[&str])] =
+        &[("list /sys/fs/cgroup", &[ENOENT]), ("open-write /sys/fs/cgroup/cgroup.procs", &[ENOENT])];
     check(Job::probe("file", &asked(operations)), operations);
 }
 
 #[test]
 fn no_kernel_knob_can_be_written_to() {
     let knobs = [
-        "/proc/sys/kernel/hostname", "/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches", "/proc/sys/kernel/modprobe",
-        "/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/shmmax", "/proc/sys/fs/mqueue/msg_max", "/proc/sys/user/max_user_namespaces",
-        "/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/bus", "/proc/fs",
+        "/proc/sys/kernel/hostname",
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sys/vm/drop_caches",
+        "/proc/sys/kernel/modprobe",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/sys/kernel/shmmax",
+        "/proc/sys/fs/mqueue/msg_max",
+        "/proc/sys/user/max_user_namespaces",
+        "/proc/sysrq-trigger",
+        "/proc/irq/default_smp_affinity",
+        "/proc/bus",
+        "/proc/fs",
     ];
     let words: Vec<String> = knobs.iter().map(|knob| format!("open-write {knob}")).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -207,12 +226,32 @@ fn no_kernel_knob_can_be_written_to() {
 #[test]
 fn sensitive_files_of_proc_are_masked_or_closed() {
     let files = [
-        "kcore", "kallsyms", "kmsg", "keys", "key-users", "timer_list", "iomem", "ioports", "interrupts", "slabinfo", "vmallocinfo",
-        "kpagecount", "kpageflags", "sched_debug", "latency_stats",
+        "kcore",
+        "kallsyms",
+        "kmsg",
+        "keys",
+        "key-users",
+        "timer_list",
+        "iomem",
+        "ioports",
+        "interrupts",
+        "slabinfo",
+        "vmallocinfo",
+        "kpagecount",
+        "kpageflags",
+        "sched_debug",
+        "latency_stats",
     ];
     for user in ["1000:1000", "0:0"] {
         let script: String = files.iter().map(|name| format!("head -c 100 /proc/{name} 2>/dev/null; ")).collect();
-        assert_eq!(Job::sh(&(script + "ls -A /proc/acpi /proc/scsi /proc/driver 2>/dev/null | grep -v :; true")).with("user", json!(user)).run().exited().trim(), "");
+        assert_eq!(
+            Job::sh(&(script + "ls -A /proc/acpi /proc/scsi /proc/driver 2>/dev/null | grep -v :; true"))
+                .with("user", json!(user))
+                .run()
+                .exited()
+                .trim(),
+            ""
+        );
     }
     assert!(!fs::read_to_string("/proc/interrupts").unwrap().is_empty());
 }
@@ -235,7 +274,8 @@ fn a_socket_outside_the_view_is_out_of_reach_and_a_mounted_one_is_given() {
 fn set_id_files_are_not_made_where_the_host_would_see_them() {
     let scratch = Scratch::new();
     let (work, other) = (scratch.dir("work"), scratch.dir("other"));
-    let operations = ["create f", "set-id f", "create-set-id g", "create /other/f", "set-id /other/f", "create-set-id /other/g"];
+    let operations =
+        ["create f", "set-id f", "create-set-id g", "create /other/f", "set-id /other/f", "create-set-id /other/g"];
     for user in ["1000:1000", "0:0"] {
         let job = Job::probe("file", &operations).with("user", json!(user)).with("workspace", json!({"path": work}));
         assert_eq!(job.mount(&other, "/other", true).run().lines(), ["ok", EPERM, EPERM, "ok", EPERM, EPERM]);
@@ -264,8 +304,13 @@ fn the_old_root_is_gone_and_no_descriptor_leads_out() {
     // 0, 1, 2 and the one with which `ls` reads the directory itself.
     let links: Vec<&str> = text.lines().filter(|line| line.contains(" -> ")).collect();
     assert_eq!(links.len(), 4, "{text}");
-    assert!(links.iter().all(|line| ["/dev/null", "pipe:[", "/proc/"].iter().any(|word| line.contains(word))), "{text}");
+    assert!(
+        links.iter().all(|line| ["/dev/null", "pipe:[", "/proc/"].iter().any(|word| line.contains(word))),
+        "{text}"
+    );
     // Every process of the sandbox that can be looked into; init can't.
-    let all = Job::sh("sleep 1 & for p in /proc/[0-9]*; do ls $p/fd 2>/dev/null | grep -v '^[0-3]$'; done; echo looked").run();
+    let all =
+        Job::sh("sleep 1 & for p in /proc/[0-9]*; do ls $p/fd 2>/dev/null | grep -v '^[0-3]$'; done; echo looked")
+            .run();
     assert_eq!(all.exited().lines().filter(|line| *line != "10" && *line != "255").collect::<Vec<_>>(), ["looked"]);
 }

@@ -154,7 +154,8 @@ fn base() -> Option<(std::os::fd::OwnedFd, String)> {
 /// is moved aside: the processes of a group that was delegated to us are ours to move.
 fn hand_down(group: BorrowedFd<'_>, path: &str) -> Result<Vec<String>, StepError> {
     let available = file::read(group, c"cgroup.controllers").at(Step::MakeCgroup, path)?;
-    let wanted: Vec<_> = WANTED.into_iter().filter(|name| available.split_whitespace().any(|word| word == *name)).collect();
+    let wanted: Vec<_> =
+        WANTED.into_iter().filter(|name| available.split_whitespace().any(|word| word == *name)).collect();
     let already = file::read(group, c"cgroup.subtree_control").at(Step::MakeCgroup, path)?;
     let missing: Vec<_> = wanted
         .iter()

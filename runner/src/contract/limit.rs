@@ -139,7 +139,12 @@ trait Parse: Sized {
     fn write<M: SerializeMap>(&self, map: &mut M, name: &str) -> Result<(), M::Error>;
 }
 
-fn out_of_range(name: &str, got: &dyn std::fmt::Display, low: impl std::fmt::Display, high: impl std::fmt::Display) -> String {
+fn out_of_range(
+    name: &str,
+    got: &dyn std::fmt::Display,
+    low: impl std::fmt::Display,
+    high: impl std::fmt::Display,
+) -> String {
     format!("`{name}` is {got}: it must be a number from {low} to {high}, or \"max\"")
 }
 

@@ -17,9 +17,7 @@ pub(crate) enum Resolve {
 pub(crate) fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, how: Resolve) -> Result<OwnedFd, Errno> {
     let resolve = match how {
         Resolve::BeneathNoSymlinks => libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS,
-        Resolve::InRootNoSymlinks => {
-            libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_SYMLINKS
-        }
+        Resolve::InRootNoSymlinks => libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_SYMLINKS,
     };
     // SAFETY: open_how is plain integers, for which all zeroes is a value.
     let mut open_how: libc::open_how = unsafe { std::mem::zeroed() };
@@ -259,11 +257,25 @@ pub(crate) fn next_names(dir: BorrowedFd<'_>) -> Result<Option<Vec<std::ffi::CSt
     // struct linux_dirent64: inode (8), offset (8), record length (2), type (1), then the name with its NUL.
     while let Some(head) = rest.get(..19) {
         let record = usize::from(u16::from_ne_bytes([head[16], head[17]]));
-        let name = rest.get(19..record).and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok()).ok_or(Errno(libc::EIO))?;
+        let name =
+            rest.get(19..record).and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok()).ok_or(Errno(libc::EIO))?;
         if name != c"." && name != c".." {
             names.push(name.to_owned());
         }
         rest = &rest[record..];
     }
     Ok((length > 0).then_some(names))
+}
+
+/// `memfd_create(2)`: a file in memory that can be sealed; close-on-exec.
+pub(crate) fn memfd(name: &CStr) -> Result<OwnedFd, Errno> {
+    // SAFETY: the kernel reads the name during the call and keeps a copy.
+    owned(i64::from(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) }))
+}
+
+/// Seals a memfd against every change, and against being unsealed: fcntl(2), F_ADD_SEALS.
+pub(crate) fn seal(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    // SAFETY: takes no memory.
+    check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }).map(drop)
 }

@@ -43,8 +43,7 @@ pub(crate) fn allow_beneath(ruleset: BorrowedFd<'_>, parent: BorrowedFd<'_>, acc
     let rule = PathBeneath { allowed_access: access, parent_fd: parent.as_raw_fd() };
     let fd = ruleset.as_raw_fd();
     // SAFETY: the kernel reads one structure of that type during the call; it takes its own reference to the directory.
-    check(unsafe { libc::syscall(libc::SYS_landlock_add_rule, fd, RULE_PATH_BENEATH, &raw const rule, 0u32) })
-        .map(drop)
+    check(unsafe { libc::syscall(libc::SYS_landlock_add_rule, fd, RULE_PATH_BENEATH, &raw const rule, 0u32) }).map(drop)
 }
 
 /// `landlock_restrict_self(2)`. Needs no_new_privs.

@@ -83,14 +83,7 @@ pub(crate) fn new_file_system(kind: &CStr, options: &[(&CStr, &CStr)], attribute
     for (key, value) in options {
         // SAFETY: the kernel reads both strings during the call and keeps copies of its own.
         check(unsafe {
-            libc::syscall(
-                libc::SYS_fsconfig,
-                context_fd,
-                libc::FSCONFIG_SET_STRING,
-                key.as_ptr(),
-                value.as_ptr(),
-                0,
-            )
+            libc::syscall(libc::SYS_fsconfig, context_fd, libc::FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr(), 0)
         })?;
     }
     let nothing = std::ptr::null::<libc::c_char>();

@@ -110,6 +110,29 @@ pub(crate) fn execve(path: &CStr, argv: &[*const libc::c_char], envp: &[*const l
     Errno::last()
 }
 
+/// `execveat(2)` of a descriptor with this process's own arguments and environment. Returns only on failure.
+pub(crate) fn execute_descriptor(fd: BorrowedFd<'_>) -> Errno {
+    use std::os::unix::ffi::OsStringExt;
+    let strings = |list: Vec<std::ffi::OsString>| -> Result<Vec<std::ffi::CString>, Errno> {
+        list.into_iter().map(|text| super::c_string(text.into_vec())).collect()
+    };
+    let variables = std::env::vars_os().map(|(mut name, value)| {
+        name.push("=");
+        name.push(value);
+        name
+    });
+    let (argv, envp) = match (strings(std::env::args_os().collect()), strings(variables.collect())) {
+        (Ok(argv), Ok(envp)) => (argv, envp),
+        (Err(errno), _) | (_, Err(errno)) => return errno,
+    };
+    let (argv, envp) = (pointers(&argv), pointers(&envp));
+    let flags = libc::AT_EMPTY_PATH;
+    // SAFETY: both arrays end with a null pointer and hold pointers to strings that live for the call; the kernel copies
+    // all of them.
+    unsafe { libc::syscall(libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), flags) };
+    Errno::last()
+}
+
 /// Pointers to strings, with the null at the end that execve(2) wants. Valid as long as `strings` is.
 pub(crate) fn pointers(strings: &[std::ffi::CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()

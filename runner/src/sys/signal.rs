@@ -17,9 +17,7 @@ pub(crate) fn next_signal(fd: BorrowedFd<'_>) -> Option<i32> {
     let mut buffer = [0u8; size_of::<libc::signalfd_siginfo>()];
     match file::read(fd, &mut buffer) {
         // ssi_signo is the first field, see signalfd(2).
-        Ok(length) if length == buffer.len() => {
-            Some(i32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]))
-        }
+        Ok(length) if length == buffer.len() => Some(i32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]])),
         _ => None,
     }
 }

@@ -66,7 +66,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usiz
     // SAFETY: the kernel writes at most the given lengths into the buffer and the control space, during the call.
     let length =
         retry(|| check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) } as i64))?;
-    let number = |at: usize| i32::from_ne_bytes([control.0[at], control.0[at + 1], control.0[at + 2], control.0[at + 3]]);
+    let number =
+        |at: usize| i32::from_ne_bytes([control.0[at], control.0[at + 1], control.0[at + 2], control.0[at + 3]]);
     let carries = message.msg_controllen >= HEADER && number(8) == libc::SOL_SOCKET && number(12) == libc::SCM_RIGHTS;
     // cmsg_len, whose upper half is zero at these sizes.
     let end = if carries { number(0) as usize } else { HEADER };
