@@ -1,29 +1,29 @@
 //! The command's process, from its birth to exec: the confinement, step by step, in an order that matters.
+//!
+//! It is born before the view is built. What needs neither the view nor the id maps it does meanwhile, and then waits
+//! for init's word.
 
-use crate::cgroup::Entry;
 use crate::failure::{At, Step, StepError};
+use crate::handoff::{Handoff, Ready};
+use crate::init::become_user;
 use crate::plan::Plan;
 use crate::sys::file::Resolve;
 use crate::sys::process;
-use crate::sys::{self, Errno, capability, file, seccomp, signal, terminal};
+use crate::sys::{self, Errno, capability, file, network, seccomp, signal, terminal};
 use crate::{environment, fence, rlimit};
 use pinfold_runner::{FileEntry, seccomp as policies};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What becomes descriptors 0, 1 and 2.
-pub(crate) enum Stdio {
-    Pipes {
-        stdin: OwnedFd,
-        stdout: OwnedFd,
-        stderr: OwnedFd,
-    },
-    /// All three are this terminal, which also becomes the controlling one.
-    Terminal(OwnedFd),
+/// The command's ends of its pipes. Without a stdin it gets the sandbox's `/dev/null`; with a terminal it has no pipes.
+pub(crate) struct Pipes {
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
 }
 
-/// Becomes the command, or says on `status` which step failed. Never returns.
-pub(crate) fn run(plan: &Plan<'_>, stdio: Stdio, status: Option<OwnedFd>, entry: &Entry, guarded: &OwnedFd) -> ! {
-    let Err(error) = confine_and_execute(plan, stdio, entry, guarded);
+/// Becomes the command, or says on `status` which step failed. Never returns. `in_group`: it was born in its cgroup.
+pub(crate) fn run(plan: &Plan<'_>, pipes: Pipes, status: Option<OwnedFd>, handoff: &Handoff, in_group: bool) -> ! {
+    let Err(error) = confine_and_execute(plan, pipes, handoff, in_group);
     if let Some(status) = status {
         let _runner_is_dead = file::write_all(status.as_fd(), &error.encode());
     }
@@ -33,22 +33,32 @@ pub(crate) fn run(plan: &Plan<'_>, stdio: Stdio, status: Option<OwnedFd>, entry:
 /// The sequence. `Infallible`: it only comes back with an error.
 fn confine_and_execute(
     plan: &Plan<'_>,
-    stdio: Stdio,
-    entry: &Entry,
-    guarded: &OwnedFd,
+    pipes: Pipes,
+    handoff: &Handoff,
+    in_group: bool,
 ) -> Result<std::convert::Infallible, StepError> {
-    // Into the cgroup first: whatever this process does from here on is counted and limited.
-    join_cgroup(entry)?;
-    // Only now a cgroup namespace, so that its root is the command's own group: /proc/self/cgroup says `/`.
-    process::unshare(libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
+    // While init collects the host's mounts and builds the view: first the dearest step of all.
+    if plan.own_network() {
+        handoff.send_network(make_network()?)?;
+    }
     process::setsid().at(Step::StartSession, "setsid")?;
     signal::reset_all().at(Step::StartSession, "signal dispositions")?;
-    connect(stdio)?;
-    rlimit::set(plan.job, matches!(entry, Entry::None))?;
     sys::resource::reset_nice();
-    // The files of the job may not be masked by the umask of whoever started us.
-    file::umask(0o022);
 
+    // The id maps are written. Into the cgroup before anything of the job's is touched: it is counted and limited.
+    let tasks = handoff.receive_entry()?;
+    join_cgroup(&tasks)?;
+    // Only now a cgroup namespace, so that its root is the command's own group: /proc/self/cgroup says `/`.
+    process::unshare(libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
+    rlimit::set(plan.job, !in_group && tasks.is_empty())?;
+    become_user(plan)?;
+    process::set_non_dumpable().at(Step::DropPrivileges, "non-dumpable")?;
+    let strings = environment::Strings::new(plan).at(Step::Execute, "")?;
+
+    // The view is built, and init has given up its rights.
+    let Ready { root, terminal } = handoff.receive_ready()?;
+    enter_root(&root)?;
+    connect(pipes, terminal)?;
     // No capability from here on. The user id is the only one that exists here, and init has it too.
     capability::drop_all().at(Step::DropPrivileges, "capabilities")?;
     process::set_no_new_privs().at(Step::DropPrivileges, "no_new_privs")?;
@@ -64,12 +74,9 @@ fn confine_and_execute(
     let directory = sys::c_string(cwd).at(Step::EnterDirectory, cwd)?;
     file::chdir(&directory).at(Step::EnterDirectory, cwd)?;
 
-    let strings = environment::Strings::new(plan).at(Step::Execute, "")?;
     // Every descriptor but 0, 1 and 2 closes at exec, whoever opened it.
     file::close_on_exec_from(3).at(Step::ConnectStdio, "other descriptors")?;
     fence::restrict(plan)?;
-    // End-of-file says that init has given up its own rights.
-    file::read(guarded.as_fd(), &mut [0]).at(Step::GuardInit, "")?;
     // The last thing before exec: a filter may forbid everything that was needed until here.
     if plan.forbids_set_id {
         let filter = policies::restrict_suid_sgid();
@@ -79,30 +86,46 @@ fn confine_and_execute(
     Err(strings.execute()).at(Step::Execute, plan.job.command.program())
 }
 
-fn join_cgroup(entry: &Entry) -> Result<(), StepError> {
-    if let Entry::Tasks(files) = entry {
-        for tasks in files {
-            // `0` is the writing thread itself, and this process has one thread. `cgroup.procs` would take a global
-            // lock and wait for a grace period: some 5 ms on an idle machine, where this takes 30 µs.
-            file::write_all(tasks.as_fd(), b"0").at(Step::JoinCgroup, "tasks")?;
-        }
+/// The sandbox's own network namespace, with nothing in it but loopback, up. Init enters it afterwards.
+fn make_network() -> Result<OwnedFd, StepError> {
+    process::unshare(libc::CLONE_NEWNET).at(Step::MakeNamespaces, "net")?;
+    network::loopback_up().at(Step::RaiseLoopback, "lo")?;
+    // The host's /proc still; it shows every process of the sandbox under its number there.
+    file::open("/proc/self/ns/net", libc::O_RDONLY).at(Step::MakeNamespaces, "net")
+}
+
+/// pivot_root(2) takes along every process whose root and working directory are the old root: this one too. Should a
+/// kernel ever not do so, nothing runs.
+fn enter_root(root: &OwnedFd) -> Result<(), StepError> {
+    let (new, own) = (file::fstat(root.as_fd()), file::open("/", libc::O_PATH).and_then(|own| file::fstat(own.as_fd())));
+    let (new, own) = (new.at(Step::EnterRoot, "/")?, own.at(Step::EnterRoot, "/")?);
+    if (new.st_dev, new.st_ino) != (own.st_dev, own.st_ino) {
+        return Err(Errno(libc::EXDEV)).at(Step::EnterRoot, "/");
+    }
+    file::chdir(c"/").at(Step::EnterRoot, "/")
+}
+
+fn join_cgroup(tasks: &[OwnedFd]) -> Result<(), StepError> {
+    for file in tasks {
+        // `0` is the writing thread itself, and this process has one thread. `cgroup.procs` would take a global lock
+        // and wait for a grace period: some 5 ms on an idle machine, where this takes 30 µs.
+        file::write_all(file.as_fd(), b"0").at(Step::JoinCgroup, "tasks")?;
     }
     Ok(())
 }
 
-fn connect(stdio: Stdio) -> Result<(), StepError> {
-    match stdio {
-        Stdio::Pipes { stdin, stdout, stderr } => {
-            for (fd, standard, name) in [(stdin, 0, "stdin"), (stdout, 1, "stdout"), (stderr, 2, "stderr")] {
-                file::dup_onto(fd.as_fd(), standard).at(Step::ConnectStdio, name)?;
-            }
-        }
-        Stdio::Terminal(slave) => {
-            terminal::set_controlling(&slave).at(Step::ConnectStdio, "the terminal")?;
-            for standard in 0..=2 {
-                file::dup_onto(slave.as_fd(), standard).at(Step::ConnectStdio, "the terminal")?;
-            }
-        }
+fn connect(pipes: Pipes, terminal: Option<OwnedFd>) -> Result<(), StepError> {
+    if let Some(slave) = terminal {
+        terminal::set_controlling(&slave).at(Step::ConnectStdio, "the terminal")?;
+        return (0..=2).try_for_each(|number| file::dup_onto(slave.as_fd(), number)).at(Step::ConnectStdio, "terminal");
+    }
+    let stdin = match pipes.stdin {
+        Some(stdin) => stdin,
+        None => file::open("/dev/null", libc::O_RDONLY).at(Step::ConnectStdio, "stdin")?,
+    };
+    for (fd, standard, name) in [(Some(stdin), 0, "stdin"), (pipes.stdout, 1, "stdout"), (pipes.stderr, 2, "stderr")] {
+        let fd = fd.ok_or(Errno(libc::EBADF)).at(Step::ConnectStdio, name)?;
+        file::dup_onto(fd.as_fd(), standard).at(Step::ConnectStdio, name)?;
     }
     Ok(())
 }

@@ -78,13 +78,6 @@ pub(crate) struct StepError {
     pub(crate) errno: Errno,
 }
 
-impl StepError {
-    /// A step whose own thread died without an answer.
-    pub(crate) fn died(step: Step, operand: &str) -> Self {
-        Self { step, operand: operand.to_owned(), errno: Errno(libc::EIO) }
-    }
-}
-
 /// Gives an errno its step and operand.
 pub(crate) trait At<T> {
     fn at(self, step: Step, operand: impl AsRef<str>) -> Result<T, StepError>;

@@ -4,7 +4,7 @@
 
 use crate::failure::{At, Step, StepError};
 use crate::plan::Plan;
-use crate::sys::{self, Errno, file, landlock};
+use crate::sys::{Errno, file, landlock};
 use std::os::fd::{AsFd, BorrowedFd};
 
 // LANDLOCK_ACCESS_FS_* of <linux/landlock.h>, by bit; the ABI that brought each is in `handled`.
@@ -36,7 +36,7 @@ fn handled(abi: u32) -> u64 {
 
 /// Restricts this process, where the kernel has Landlock. `isolation.landlock` tells whether it has.
 pub(crate) fn restrict(plan: &Plan<'_>) -> Result<(), StepError> {
-    let Some(abi) = landlock::abi() else { return Ok(()) };
+    let Some(abi) = plan.landlock else { return Ok(()) };
     let handled = handled(abi);
     let attributes = landlock::RulesetAttributes {
         handled_access_fs: handled,
@@ -76,9 +76,4 @@ fn allow(ruleset: BorrowedFd<'_>, path: &str, access: u64) -> Result<(), StepErr
         other => other,
     }
     .at(Step::RestrictPaths, path)
-}
-
-/// The ABI in force, for the result.
-pub(crate) fn abi() -> Option<u32> {
-    sys::landlock::abi()
 }

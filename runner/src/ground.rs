@@ -6,7 +6,7 @@ use crate::plan::Plan;
 use crate::state::{Slot, State};
 use crate::sys::{Errno, file};
 use crate::watch::Disk;
-use crate::{fence, identity, tree};
+use crate::{identity, tree};
 use pinfold_runner::{Failure, Groups, Isolation, Limit, Mechanism, Workspace, WorkspaceMechanism};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -30,9 +30,9 @@ impl Ground {
     pub(crate) fn lay(plan: &Plan<'_>, state: &State) -> Result<Self, Failure> {
         let mut attempts = 0;
         let (slot, workspace, cgroups) = loop {
-            let slot = state.take_slot(crate::run::random())?;
+            let slot = state.take_slot(crate::run::random()?)?;
             let made = open_workspace(plan, &slot).and_then(|workspace| {
-                let cgroups = Cgroups::create(&slot, &plan.job.limits, plan.privileged.then_some(slot.number))?;
+                let cgroups = Cgroups::create(&slot, &plan.job.limits)?;
                 Ok((workspace, cgroups))
             });
             attempts += 1;
@@ -60,9 +60,10 @@ impl Ground {
         if std::mem::replace(&mut self.is_cleared, true) {
             return;
         }
-        self.cgroups.destroy();
-        // What can't be cleared now is swept at the next start: the slot is still there then.
-        let _swept_next_time = self.slot.clear();
+        // What can't be removed now is swept at the next start, by the slot and the record in it.
+        if self.cgroups.destroy() {
+            let _swept_next_time = self.slot.clear();
+        }
     }
 }
 
@@ -113,7 +114,7 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
     Isolation {
         namespaces: plan.namespaces(),
         seccomp: Some(plan.job.seccomp.name().to_owned()),
-        landlock: fence::abi(),
+        landlock: plan.landlock,
         cgroup: cgroups.version(),
         memory: mechanism(cgroups.memory(), limits.memory_bytes != Limit::Max),
         pids: mechanism(cgroups.pids(), limits.pids != Limit::Max),

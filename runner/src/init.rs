@@ -1,15 +1,18 @@
-//! Pid 1 of the sandbox. It builds the view, starts the command, reaps, passes signals on, and when the command has
-//! ended it kills and reaps all that is left, so that the figures are whole. It is our code from first to last and
-//! never the guest's; it holds no capability and can't be traced while the guest runs.
+//! Pid 1 of the sandbox. It builds the view, reaps, passes signals on, and when the command has ended it kills and reaps
+//! all that is left, so that the figures are whole. It is our code from first to last and never the guest's; when the
+//! command is executed it holds no capability and can't be traced.
+//!
+//! The command's process is the first thing that init makes, long before the command runs in it: what both do then goes
+//! on at the same time where there is a second CPU. The kernel takes long to make the network namespace, which is the
+//! command's process's part, and to mount the view, which is init's.
 
-use crate::cgroup::Entry;
-use crate::command;
+use crate::command::{self, Pipes};
 use crate::failure::{At, Step, StepError};
-use crate::loopback::Making;
+use crate::handoff::{Handoff, Ready};
 use crate::message::{News, Order, Report};
 use crate::plan::Plan;
 use crate::sys::process::{self, Fork};
-use crate::sys::{self, capability, file, pipe, poll, seccomp, signal, socket, terminal};
+use crate::sys::{capability, file, poll, seccomp, signal, socket, terminal};
 use crate::view::{self, Tree, etc};
 use pinfold_runner::{Workspace, seccomp as policies};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,19 +24,18 @@ pub(crate) struct Inherited<'a> {
     pub(crate) socket: OwnedFd,
     /// The supervisor holds the other end: end-of-file ends the sandbox even while the runner is stopped.
     pub(crate) lifeline: Option<BorrowedFd<'a>>,
-    pub(crate) stdin: Option<OwnedFd>,
-    pub(crate) stdout: Option<OwnedFd>,
-    pub(crate) stderr: Option<OwnedFd>,
     /// Mounts that root opened on the host.
     pub(crate) trees: Option<Vec<Tree>>,
     /// Where the slots are on the host.
     pub(crate) state: &'a Path,
+    /// The cgroup that the command is born in, on v2.
+    pub(crate) command_group: Option<BorrowedFd<'a>>,
 }
 
 /// Runs as init. Never returns.
-pub(crate) fn run(plan: &Plan<'_>, inherited: Inherited<'_>, status: OwnedFd) -> ! {
+pub(crate) fn run(plan: &Plan<'_>, inherited: Inherited<'_>, pipes: Pipes, status: OwnedFd) -> ! {
     let mut status = Some(status);
-    if let Err(error) = live(plan, inherited, &mut status)
+    if let Err(error) = live(plan, inherited, pipes, &mut status)
         && let Some(status) = status
     {
         let _nobody_left_to_tell = file::write_all(status.as_fd(), &error.encode());
@@ -42,15 +44,36 @@ pub(crate) fn run(plan: &Plan<'_>, inherited: Inherited<'_>, status: OwnedFd) ->
 }
 
 /// `status` is where an error of ours or of the command's process goes. Every copy of it closes at exec, which is how
-/// the runner learns of success; so ours is given up as soon as the command has its own.
-fn live(plan: &Plan<'_>, mut inherited: Inherited<'_>, status: &mut Option<OwnedFd>) -> Result<(), StepError> {
-    let network = plan.own_network().then(Making::start).transpose()?;
-    // Copies of the host's mounts first: until `become_user` our rights on files are still the starter's. Meanwhile the
-    // runner writes the id maps, takes the slot and makes the cgroups.
-    let mut collected = view::collect(plan.job, inherited.trees.take())?;
-    let (slot, entry, _lock) = await_begin(inherited.socket.as_fd());
+/// the runner learns of success; so ours is given up as soon as nothing of ours can fail any more.
+fn live(
+    plan: &Plan<'_>,
+    inherited: Inherited<'_>,
+    pipes: Pipes,
+    status: &mut Option<OwnedFd>,
+) -> Result<(), StepError> {
+    let Inherited { socket, lifeline, trees, state, command_group } = inherited;
+    // Where init is and everything that it forks, so that pivot_root takes both along to the new root.
+    file::chdir(c"/").at(Step::EnterRoot, "/")?;
+    // What no exec may ever give; whatever is held now stays. The command's process inherits it.
+    capability::empty_bounding_set().at(Step::GuardInit, "bounding set")?;
+    let (handoff, theirs) = Handoff::pair()?;
+    let command = match process::clone3(0, command_group).at(Step::StartCommand, "")? {
+        Fork::Child => {
+            drop((handoff, socket, trees));
+            command::run(plan, pipes, status.take(), &theirs, command_group.is_some())
+        }
+        Fork::Parent(pid, _pidfd) => pid,
+    };
+    // The guest's descriptors are its own: as long as we held a pipe's end, its reader would never see end-of-file.
+    drop((pipes, theirs));
+
+    // Copies of the host's mounts: until `become_user` our rights on files are still the starter's. Meanwhile the runner
+    // takes the slot, makes the cgroups and writes the id maps.
+    let mut collected = view::collect(plan.job, trees)?;
+    let (slot, _lock, tasks) = await_begin(socket.as_fd());
+    handoff.send_entry(&tasks)?;
     if plan.job.workspace == Workspace::Temp {
-        collected.take_workspace(&inherited.state.join(slot.to_string()).join("workspace"))?;
+        collected.take_workspace(&state.join(slot.to_string()).join("workspace"))?;
     }
     become_user(plan)?;
     // After the last change of credentials, which clears both. If the runner died before this line, the socket says so.
@@ -58,55 +81,42 @@ fn live(plan: &Plan<'_>, mut inherited: Inherited<'_>, status: &mut Option<Owned
     process::die_with_parent().at(Step::GuardInit, "parent-death signal")?;
     let signals = signal::signalfd(&[libc::SIGCHLD]).at(Step::GuardInit, "signalfd")?;
 
-    view::build(plan.job, collected, plan.sizes)?;
-    if let Some(network) = network {
-        network.enter()?;
+    let root = view::build(plan.job, collected, plan.sizes)?;
+    if plan.own_network() {
+        // Made by the command's process. `/proc/1/net` shows the same as its own, and nothing of the host's.
+        let network = handoff.receive_network()?;
+        process::setns(network.as_fd(), libc::CLONE_NEWNET).at(Step::MakeNamespaces, "net")?;
     }
     process::sethostname(etc::HOSTNAME).at(Step::SetHostname, etc::HOSTNAME)?;
-    // While init still may; the command's process inherits it.
-    capability::empty_bounding_set().at(Step::GuardInit, "bounding set")?;
-    hand_out_workspace(plan, inherited.socket.as_fd())?;
-    let stdio = stdio(plan, &mut inherited)?;
+    hand_out_workspace(plan, socket.as_fd())?;
+    let terminal = open_terminal(plan, socket.as_fd())?;
 
-    let (guarded, guarding) = pipe::pipe().at(Step::MakePipe, "init's guard")?;
-    let born_in = match &entry {
-        Entry::Clone(group) => Some(group.as_fd()),
-        _ => None,
-    };
-    match process::clone3(0, born_in).at(Step::StartCommand, "")? {
-        Fork::Child => {
-            drop(guarding);
-            command::run(plan, stdio, status.take(), &entry, &guarded)
-        }
-        Fork::Parent(pid, _pidfd) => {
-            // The guest's descriptors are its own: as long as we held a pipe's end, it would never see end-of-file.
-            drop(stdio);
-            let Inherited { socket, lifeline, .. } = inherited;
-            guard()?;
-            drop(guarding);
-            *status = None;
-            serve(pid, &socket, lifeline, &signals);
-            Ok(())
-        }
-    }
+    guard()?;
+    // The last word: from here on the command's process does the rest without us.
+    handoff.send_ready(&Ready { root, terminal })?;
+    drop(handoff);
+    *status = None;
+    serve(command, &socket, lifeline, &signals);
+    Ok(())
 }
 
 /// Waits for the runner's word. If it has none to give, it is dead or has failed, and tells of that itself.
 ///
 /// The slot's directory comes with it, and stays open: its lock is ours as well, so nobody sweeps while init lives.
-fn await_begin(socket: BorrowedFd<'_>) -> (u32, Entry, OwnedFd) {
+fn await_begin(socket: BorrowedFd<'_>) -> (u32, OwnedFd, Vec<OwnedFd>) {
     let mut buffer = [0; Order::BYTES];
     if let Ok((Order::BYTES, mut descriptors)) = socket::receive(socket, &mut buffer)
-        && let Some(Order::Begin { slot, entry }) = Order::decode(&buffer)
-        && let Some(lock) = descriptors.pop()
-        && let Some(entry) = Entry::received(entry, descriptors)
+        && let Some(Order::Begin(slot)) = Order::decode(&buffer)
+        && !descriptors.is_empty()
     {
-        return (slot, entry, lock);
+        let lock = descriptors.remove(0);
+        return (slot, lock, descriptors);
     }
     process::exit_now(1)
 }
 
-fn become_user(plan: &Plan<'_>) -> Result<(), StepError> {
+/// Takes on the one identity that exists inside. Capabilities stay, for now.
+pub(crate) fn become_user(plan: &Plan<'_>) -> Result<(), StepError> {
     let user = plan.job.user;
     process::keep_capabilities().at(Step::BecomeUser, "")?;
     process::setresgid(user.gid).at(Step::BecomeUser, format!("gid {}", user.gid))?;
@@ -126,31 +136,19 @@ fn hand_out_workspace(plan: &Plan<'_>, socket: BorrowedFd<'_>) -> Result<(), Ste
     socket::send(socket, &News::Workspace.encode(), &[directory.as_fd()]).at(Step::OpenWorkspace, "/workspace")
 }
 
-fn stdio(plan: &Plan<'_>, inherited: &mut Inherited<'_>) -> Result<command::Stdio, StepError> {
-    if let Some((rows, columns)) = plan.terminal {
-        // The sandbox's own devpts: the terminal is none of the host's, and the caller's is never seen inside.
-        let master =
-            file::open("/dev/pts/ptmx", libc::O_RDWR | libc::O_NOCTTY).at(Step::OpenTerminal, "/dev/pts/ptmx")?;
-        let slave = terminal::open_peer(&master).at(Step::OpenTerminal, "its other side")?;
-        terminal::set_size(&master, rows, columns).at(Step::OpenTerminal, "its size")?;
-        socket::send(inherited.socket.as_fd(), &News::Terminal.encode(), &[master.as_fd()])
-            .at(Step::OpenTerminal, "")?;
-        return Ok(command::Stdio::Terminal(slave));
-    }
-    let missing = || sys::Errno(libc::EBADF);
-    let stdin = match inherited.stdin.take() {
-        Some(stdin) => stdin,
-        None => file::open("/dev/null", libc::O_RDONLY).at(Step::ConnectStdio, "stdin")?,
-    };
-    Ok(command::Stdio::Pipes {
-        stdin,
-        stdout: inherited.stdout.take().ok_or_else(missing).at(Step::ConnectStdio, "stdout")?,
-        stderr: inherited.stderr.take().ok_or_else(missing).at(Step::ConnectStdio, "stderr")?,
-    })
+/// A terminal of the sandbox's own devpts: the caller's is never seen inside. The runner gets its master.
+fn open_terminal(plan: &Plan<'_>, socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>, StepError> {
+    let Some((rows, columns)) = plan.terminal else { return Ok(None) };
+    let path = "/dev/pts/ptmx";
+    let master = file::open(path, libc::O_RDWR | libc::O_NOCTTY).at(Step::OpenTerminal, path)?;
+    let slave = terminal::open_peer(&master).at(Step::OpenTerminal, "its other side")?;
+    terminal::set_size(&master, rows, columns).at(Step::OpenTerminal, "its size")?;
+    socket::send(socket, &News::Terminal.encode(), &[master.as_fd()]).at(Step::OpenTerminal, "its master")?;
+    Ok(Some(slave))
 }
 
-/// From here on init needs to wait, kill, read and write, and can do nothing else. The command is being set up in its
-/// own process at the same time, and waits for this before it is executed: the guest never meets an init that can more.
+/// From here on init needs to wait, kill, read and write, and can do nothing else. The command is executed only
+/// afterwards: the guest never meets an init that can more.
 fn guard() -> Result<(), StepError> {
     capability::drop_all().at(Step::GuardInit, "capabilities")?;
     process::set_no_new_privs().at(Step::GuardInit, "no_new_privs")?;
@@ -166,21 +164,22 @@ fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signa
         fds.push(poll::entry(lifeline, libc::POLLRDHUP));
     }
     let mut end = None;
-    while end.is_none() {
-        if poll::poll(&mut fds, None).is_err() {
-            return;
+    loop {
+        // Before the first wait too: a child that ended before its signal was blocked sent none that we could read.
+        while signal::next_signal(signals.as_fd()).is_some() {}
+        while let Ok(Some((pid, how, _))) = process::wait(-1, false) {
+            if pid == command {
+                end = Some(how);
+            }
+        }
+        if end.is_some() || poll::poll(&mut fds, None).is_err() {
+            break;
         }
         if fds[1].revents != 0 && !obey(command, socket) {
             break;
         }
         if fds.get(2).is_some_and(|fd| fd.revents & (libc::POLLHUP | libc::POLLRDHUP | libc::POLLERR) != 0) {
             break;
-        }
-        while signal::next_signal(signals.as_fd()).is_some() {}
-        while let Ok(Some((pid, how, _))) = process::wait(-1, false) {
-            if pid == command {
-                end = Some(how);
-            }
         }
     }
     // Kills every process but this one; the kernel lets no fork slip through between (kill(2), -1).
@@ -206,7 +205,7 @@ fn obey(command: i32, socket: &OwnedFd) -> bool {
                 let _ended_meanwhile = signal::kill(-command, number);
                 true
             }
-            Some(Order::KillAll | Order::Begin { .. }) | None => false,
+            Some(Order::KillAll | Order::Begin(_)) | None => false,
         },
         _ => false,
     }

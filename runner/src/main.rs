@@ -14,9 +14,9 @@ mod environment;
 mod failure;
 mod fence;
 mod ground;
+mod handoff;
 mod identity;
 mod init;
-mod loopback;
 mod message;
 mod plan;
 mod reexec;
@@ -74,16 +74,16 @@ fn sweep() -> u8 {
 fn run_job(options: &RunnerOptions, start: Instant) -> Result<Outcome, (String, Failure)> {
     let unnamed = |failure| (String::new(), failure);
     plan::check_kernel().map_err(unnamed)?;
-    reexec::ensure().map_err(unnamed)?;
+    let landlock = reexec::ensure().map_err(unnamed)?;
     let descriptors = descriptors::adopt(options).map_err(unnamed)?;
     let json = read_job().map_err(unnamed)?;
     let job = Job::from_json(&json).map_err(|error| unnamed(Failure::new("bad_job", error.to_string())))?;
     drop(json);
     let id = match &job.id {
         Some(id) => id.as_str().to_owned(),
-        None => run::random_id(),
+        None => run::random_id().map_err(|error| unnamed(error.into()))?,
     };
-    run::run(&job, id.clone(), descriptors, options.terminal, start).map_err(|failure| (id, failure))
+    run::run(&job, id.clone(), descriptors, options.terminal, landlock, start).map_err(|failure| (id, failure))
 }
 
 /// Reads stdin to its end. Nothing starts before: half a job must never run.

@@ -6,26 +6,13 @@ use crate::sys::process::End;
 /// From the runner to init.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// The id maps are written and the ground is laid: go on. The descriptors that come with it are the command's way
-    /// into its cgroup, and last the slot's directory.
-    Begin {
-        /// The number of the slot, in which the temporary workspace is.
-        slot: u32,
-        /// What the descriptors are.
-        entry: EntryKind,
-    },
+    /// The id maps are written and the ground is laid: go on. The number is the slot's, in which the temporary workspace
+    /// is. With it come the slot's directory, and the `tasks` files of the command's groups on cgroup v1.
+    Begin(u32),
     /// Send this signal to the command's process group.
     Signal(i32),
     /// Kill everything and report.
     KillAll,
-}
-
-/// How the command gets into its cgroup: `cgroup::Entry`, without the descriptors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
-    None,
-    Tasks,
-    Clone,
 }
 
 impl Order {
@@ -33,9 +20,7 @@ impl Order {
 
     pub(crate) fn encode(self) -> [u8; Self::BYTES] {
         let (kind, number) = match self {
-            Self::Begin { slot, entry: EntryKind::None } => (b'n', slot.cast_signed()),
-            Self::Begin { slot, entry: EntryKind::Tasks } => (b't', slot.cast_signed()),
-            Self::Begin { slot, entry: EntryKind::Clone } => (b'c', slot.cast_signed()),
+            Self::Begin(slot) => (b'b', slot.cast_signed()),
             Self::Signal(number) => (b's', number),
             Self::KillAll => (b'k', 0),
         };
@@ -46,11 +31,8 @@ impl Order {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let [kind, a, b, c, d] = *bytes else { return None };
         let number = i32::from_le_bytes([a, b, c, d]);
-        let begin = |entry| Some(Self::Begin { slot: number.cast_unsigned(), entry });
         match kind {
-            b'n' => begin(EntryKind::None),
-            b't' => begin(EntryKind::Tasks),
-            b'c' => begin(EntryKind::Clone),
+            b'b' => Some(Self::Begin(number.cast_unsigned())),
             b's' => Some(Self::Signal(number)),
             b'k' => Some(Self::KillAll),
             _ => None,

@@ -20,6 +20,8 @@ pub(crate) struct Plan<'a> {
     /// Whether making set-id files is refused: where the command can write to a directory of the host.
     pub(crate) forbids_set_id: bool,
     pub(crate) terminal: Option<(u16, u16)>,
+    /// The kernel's Landlock ABI. Asked once: what it said is what must then be enforced.
+    pub(crate) landlock: Option<u32>,
 }
 
 /// The oldest kernel that has all that we build on: mount_setattr (5.12), Landlock (5.13), and what RHEL 9 ships.
@@ -42,7 +44,7 @@ pub(crate) fn check_kernel() -> Result<(), Failure> {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(job: &'a Job, terminal: Option<(u16, u16)>) -> Result<Self, Failure> {
+    pub(crate) fn new(job: &'a Job, terminal: Option<(u16, u16)>, landlock: Option<u32>) -> Result<Self, Failure> {
         check_targets(job)?;
         let privileged = process::effective_uid() == 0 && identity::can_map(state::uids()?);
         let on_disk = match job.workspace {
@@ -59,6 +61,7 @@ impl<'a> Plan<'a> {
             forbids_set_id: matches!(job.workspace, Workspace::Path(_))
                 || job.mounts.iter().any(|mount| mount.writable),
             terminal,
+            landlock,
         })
     }
 

@@ -12,10 +12,11 @@ use std::os::fd::AsFd;
 /// The name of the copy; `/proc/self/exe` shows it with `/memfd:` before it.
 const NAME: &std::ffi::CStr = c"pinfold-runner";
 
-/// Does so if need be; then it does not return.
-pub(crate) fn ensure() -> Result<(), Failure> {
-    if landlock::abi().is_some() || is_copy() {
-        return Ok(());
+/// Does so if need be; then it does not return. Else it tells the kernel's Landlock ABI.
+pub(crate) fn ensure() -> Result<Option<u32>, Failure> {
+    let abi = landlock::abi().map_err(|errno| Failure::new("landlock", format!("failed to ask for Landlock: {errno}")))?;
+    if abi.is_some() || is_copy() {
+        return Ok(abi);
     }
     let errno = match copy() {
         Ok(copy) => process::execute_descriptor(copy.as_fd()),

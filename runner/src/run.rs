@@ -6,6 +6,7 @@ use crate::cgroup::Figures;
 use crate::descriptors::{self, Descriptors};
 use crate::failure::{At, Step, StepError};
 use crate::ground::Ground;
+use crate::command::Pipes;
 use crate::init::{self, Inherited};
 use crate::message::{Order, Report};
 use crate::plan::Plan;
@@ -27,9 +28,10 @@ pub(crate) fn run(
     id: String,
     descriptors: Descriptors,
     terminal: Option<(u16, u16)>,
+    landlock: Option<u32>,
     start: Instant,
 ) -> Result<Outcome, Failure> {
-    let plan = Plan::new(job, terminal)?;
+    let plan = Plan::new(job, terminal, landlock)?;
     let destination = job.artifacts.as_ref().map(|artifacts| Destination::open(job, artifacts)).transpose()?;
     let state = State::open()?;
     state.sweep()?;
@@ -135,13 +137,15 @@ impl Sandbox<'_> {
                 // runner's answer from seeing its end.
                 let Descriptors { lifeline, .. } = descriptors;
                 drop((socket, ends, signals, owned_by));
-                // The runner's to give back, never ours.
-                std::mem::forget(ground);
+                // The ground is the runner's to give back, never ours, so it is never dropped here.
+                let ground = std::mem::ManuallyDrop::new(ground);
+                let command_group = ground.as_ref().and_then(|ground| ground.cgroups.command());
                 let _none_left_open = descriptors::forget_standard();
                 let OtherEnds { socket, status, stdin, stdout, stderr } = others;
                 let (lifeline, state) = (lifeline.as_ref().map(AsFd::as_fd), self.state.path());
-                let inherited = Inherited { socket, lifeline, stdin, stdout, stderr, trees: inherited_trees, state };
-                init::run(self.plan, inherited, status)
+                let inherited = Inherited { socket, lifeline, trees: inherited_trees, state, command_group };
+                let pipes = Pipes { stdin, stdout, stderr };
+                init::run(self.plan, inherited, pipes, status)
             }
             Fork::Parent(pid, pidfd) => (pid, pidfd),
         };
@@ -202,9 +206,9 @@ impl Sandbox<'_> {
             }
         }
         identity::write_maps(init.pid, self.plan.job.user, host, self.plan.privileged)?;
-        let (entry, mut descriptors) = ground.cgroups.entry();
-        descriptors.push(ground.slot.dir.as_fd());
-        let order = Order::Begin { slot: ground.slot.number, entry };
+        let mut descriptors = vec![ground.slot.dir.as_fd()];
+        descriptors.extend(ground.cgroups.tasks());
+        let order = Order::Begin(ground.slot.number);
         socket::send(init.socket.as_fd(), &order.encode(), &descriptors).at(Step::MakePipe, "init")
     }
 
@@ -381,14 +385,12 @@ fn cpu_time(figures: &Figures, report: Option<Report>) -> (Option<f64>, Option<f
     (Some(total * share), Some(total * (1.0 - share)))
 }
 
-/// A random number, for names: not a secret.
-pub(crate) fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    // The standard library seeds each of these from the kernel's random numbers.
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+/// A random number, for names.
+pub(crate) fn random() -> Result<u64, StepError> {
+    sys::process::random().at(Step::TakeSlot, "a random number")
 }
 
 /// An id for a job that has none.
-pub(crate) fn random_id() -> String {
-    format!("{:016x}", random())
+pub(crate) fn random_id() -> Result<String, StepError> {
+    random().map(|number| format!("{number:016x}"))
 }

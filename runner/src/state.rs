@@ -135,13 +135,21 @@ impl Slot {
         file::symlinkat(&text, self.dir.as_fd(), CGROUPS).at(Step::TakeSlot, "cgroups")
     }
 
-    /// Removes the slot with all that is in it and in its cgroups. Nothing of the sandbox may run any more.
+    /// Takes the record back.
+    pub(crate) fn forget_cgroups(&self) -> Result<(), StepError> {
+        file::unlinkat(self.dir.as_fd(), CGROUPS, false).at(Step::TakeSlot, "cgroups")
+    }
+
+    /// Removes the slot with all that is in it and in its cgroups. Nothing of the sandbox may run any more. Where a group
+    /// can't be removed, the slot and its record stay, and the next start tries again.
     pub(crate) fn remove(&self) -> Result<(), Errno> {
         // A record that names anything but a group of this very number was not written by us.
         let own_name = cgroup::group_name(self.number);
         if let Ok(record) = std::fs::read_link(self.path.join("cgroups")) {
-            for path in record.to_string_lossy().lines().filter(|path| path.split('/').any(|part| part == own_name)) {
-                cgroup::remove(path);
+            let record = record.to_string_lossy();
+            let own = record.lines().filter(|path| path.split('/').any(|part| part == own_name));
+            if !own.fold(true, |all, path| cgroup::remove(path) && all) {
+                return Err(Errno(libc::EBUSY));
             }
         }
         self.clear()?;

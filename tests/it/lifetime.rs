@@ -201,7 +201,7 @@ fn live_output_comes_at_once_and_is_not_in_the_result() {
     let mut line = [0; 6];
     live.read_exact(&mut line).unwrap();
     assert_eq!(&line, b"first\n");
-    assert_eq!(running_state(running.pid()), Some('S'));
+    assert!(running_state(running.pid()).is_some_and(|state| state != 'Z'), "it came before the end");
     kill(running.pid(), libc::SIGTERM);
     let answer = running.answer();
     assert_eq!((answer.is(Status::Cancelled).stdout(), answer.outcome.stdout_bytes), (String::new(), 6));

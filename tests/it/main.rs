@@ -5,13 +5,21 @@
 mod answer; // the result, field by field
 mod artifacts; // what comes out of a workspace, what doesn't, and why
 mod cli; // what the command line promises: exit codes, words, stdio, signals, terminals
+mod concurrency; // many at once, and neighbours
 mod contract; // the job, field by field
 mod doctor; // what `pinfold doctor` says, against what jobs then do
+mod examples; // that each example is one command, and that what it builds works
+mod faults; // what happens when processes are killed and system calls fail
+mod honest; // programs that must go on working
+mod input; // what the runner reads and what a job writes: neither is trusted
+mod kernel_surface; // which system calls are refused, and how
 mod library; // what the library promises to its hosts, with real and with lying runners
 mod lifetime; // everything dies with the job, and nothing delays it
 mod limits; // each limit attacked
+mod network; // what can be reached: nothing, or the host's
 mod places; // the job's root, mounts, network and policy
 mod privilege; // who the command is and what it inherits
 mod sandbox; // how a test runs a job, and looks that nothing of it is left
 mod support; // where the programs under test are, and what this host can't do
+mod tidy; // what every source file has, and what none has
 mod view; // what of the host can be seen and touched from inside

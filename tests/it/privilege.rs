@@ -74,7 +74,7 @@ fn nothing_of_the_caller_s_process_is_inherited() {
 
 #[test]
 fn descriptors_of_the_caller_never_reach_the_command() {
-    let script = r#"exec 3</etc/passwd 4</ 7<>/dev/null 20</proc; exec "$0" "$@""#;
+    let script = r#"exec 3</etc/passwd 4</ 7<>/dev/null 9</proc; exec "$0" "$@""#;
     let job = Job::sh("ls /proc/self/fd | tr '\\n' ' '").started_by(&["sh", "-c", script], &[]);
     assert_eq!(job.run().exited(), "0 1 2 3 ");
 }

@@ -223,7 +223,12 @@ impl Running {
     }
 
     /// Ends what is left after a crash by the runner's own sweep, and looks that this was enough.
-    pub(crate) fn sweep(mut self) {
+    pub(crate) fn sweep(self) {
+        self.try_sweep().unwrap();
+    }
+
+    /// The same, with what is left as an error.
+    pub(crate) fn try_sweep(mut self) -> Result<(), String> {
         let _reaped = self.child.wait();
         let mut left = Vec::new();
         // The kernel takes its time to end what was killed; only what is left then may be counted.
@@ -238,11 +243,11 @@ impl Running {
             assert!(swept.status.success() && swept.stdout.is_empty(), "{swept:?}");
             left = leftovers(&self.state, self.uids);
             if left.is_empty() {
-                return;
+                return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        panic!("left behind after a sweep: {left:?}");
+        Err(format!("left behind after a sweep: {left:?}"))
     }
 }
 
@@ -287,6 +292,11 @@ fn leftovers(state: &Scratch, uids: (u32, u32)) -> Vec<String> {
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
         let ours = is_root() && entry.metadata().is_ok_and(|data| (uids.0..=uids.1).contains(&data.uid()));
+        // A dead orphan is the host's init's to reap, some of which take their time.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z 1 ") || rest.starts_with(" X ")) {
+            continue;
+        }
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         if ours || environment.windows(marker.len()).any(|window| window == marker) {
             left.push(format!("process {pid}: {:?}", fs::read_to_string(format!("/proc/{pid}/cmdline"))));

@@ -11,9 +11,11 @@ pub(super) fn read(dir: BorrowedFd<'_>, name: &CStr) -> Result<String, Errno> {
     let mut text = Vec::new();
     let mut buffer = [0u8; 4096];
     loop {
-        match file::read(fd.as_fd(), &mut buffer)? {
-            0 => return Ok(String::from_utf8_lossy(&text).into_owned()),
-            length => text.extend_from_slice(&buffer[..length]),
+        let length = file::read(fd.as_fd(), &mut buffer)?;
+        text.extend_from_slice(&buffer[..length]);
+        // Most files fit, and a short read is the end: no second call.
+        if length < buffer.len() {
+            return Ok(String::from_utf8_lossy(&text).into_owned());
         }
     }
 }

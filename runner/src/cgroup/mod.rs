@@ -3,13 +3,14 @@
 //! Which hierarchy carries which limit is found out once per job; a controller that is missing is told in `isolation`,
 //! never hidden.
 
+mod base;
 mod file;
 mod v1;
 mod v2;
 
 use crate::failure::StepError;
-use crate::message::EntryKind;
 use crate::state::Slot;
+use crate::sys::Errno;
 use pinfold_runner::{CgroupVersion, Limits};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -34,28 +35,6 @@ pub(crate) enum Cgroups {
     V2(v2::Groups),
 }
 
-/// How the command's process gets into its group before its first instruction.
-pub(crate) enum Entry {
-    /// There is no group.
-    None,
-    /// It writes `0` to each of these, which moves itself: the cheap way on v1.
-    Tasks(Vec<OwnedFd>),
-    /// It is born there: CLONE_INTO_CGROUP.
-    Clone(OwnedFd),
-}
-
-impl Entry {
-    /// Puts together what came over init's socket. `None` when the descriptors are not what they should be.
-    pub(crate) fn received(kind: EntryKind, mut descriptors: Vec<OwnedFd>) -> Option<Self> {
-        match (kind, descriptors.len()) {
-            (EntryKind::None, 0) => Some(Self::None),
-            (EntryKind::Tasks, 1..) => Some(Self::Tasks(descriptors)),
-            (EntryKind::Clone, 1) => descriptors.pop().map(Self::Clone),
-            _ => None,
-        }
-    }
-}
-
 /// Whether the groups must exist before init does: on v2 init is born into one of them. On v1 they can be made while
 /// init builds the view, which takes as long.
 pub(crate) fn precede_init() -> bool {
@@ -65,17 +44,12 @@ pub(crate) fn precede_init() -> bool {
 impl Cgroups {
     /// Makes the groups for `slot` and sets the limits. Where the host offers no cgroup that we may write to, the
     /// answer is `None`; where it offers one and a limit can't be set in it, that is an error.
-    pub(crate) fn create(slot: &Slot, limits: &Limits, owner: Option<u32>) -> Result<Self, StepError> {
-        let groups = match Hierarchy::find() {
-            Hierarchy::V1 => v1::Groups::create(slot.number, limits)?.map_or(Self::None, Self::V1),
-            Hierarchy::V2 => v2::Groups::create(slot.number, limits, owner)?.map_or(Self::None, Self::V2),
+    pub(crate) fn create(slot: &Slot, limits: &Limits) -> Result<Self, StepError> {
+        Ok(match Hierarchy::find() {
+            Hierarchy::V1 => v1::Groups::create(slot, limits)?.map_or(Self::None, Self::V1),
+            Hierarchy::V2 => v2::Groups::create(slot, limits)?.map_or(Self::None, Self::V2),
             Hierarchy::None => Self::None,
-        };
-        let paths = groups.paths();
-        if !paths.is_empty() {
-            slot.record_cgroups(&paths)?;
-        }
-        Ok(groups)
+        })
     }
 
     fn paths(&self) -> Vec<String> {
@@ -126,12 +100,21 @@ impl Cgroups {
         }
     }
 
-    /// How the command enters: what is sent to init, which makes an [`Entry`] of it.
-    pub(crate) fn entry(&self) -> (EntryKind, Vec<BorrowedFd<'_>>) {
+    /// The group that the command is born in, by CLONE_INTO_CGROUP: v2. The kernel asks whether the parent, init, may
+    /// write to `cgroup.procs` of that group and of the common ancestor (cgroups(7)); it may, since it has not changed
+    /// its uid yet when it makes the command's process.
+    pub(crate) fn command(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::None => (EntryKind::None, Vec::new()),
-            Self::V1(groups) => (EntryKind::Tasks, groups.tasks()),
-            Self::V2(groups) => (EntryKind::Clone, vec![groups.command()]),
+            Self::V2(groups) => Some(groups.command()),
+            _ => None,
+        }
+    }
+
+    /// Where the command's process writes `0`, which moves itself into its groups: the cheap way on v1.
+    pub(crate) fn tasks(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::V1(groups) => groups.tasks(),
+            _ => Vec::new(),
         }
     }
 
@@ -169,12 +152,27 @@ impl Cgroups {
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// Removes the groups, which must be empty.
-    pub(crate) fn destroy(&self) {
-        for path in self.paths() {
-            remove(&path);
-        }
+    /// Removes the groups, which must be empty. False when one is left.
+    pub(crate) fn destroy(&self) -> bool {
+        // All of them, whatever becomes of the first.
+        self.paths().iter().fold(true, |all, path| remove(path) && all)
     }
+}
+
+/// Makes groups of which the slot's record says that they are ours before they are there, so that no moment is left at
+/// which a runner's death would leave a group that nobody knows of. What was not made is not claimed either: a group of
+/// that name may be another's.
+fn recorded<T>(
+    slot: &Slot,
+    paths: &[String],
+    make: impl FnOnce() -> Result<Option<T>, StepError>,
+) -> Result<Option<T>, StepError> {
+    slot.record_cgroups(paths)?;
+    let made = make();
+    if !matches!(made, Ok(Some(_))) {
+        slot.forget_cgroups()?;
+    }
+    made
 }
 
 /// The name of a sandbox's group below whatever group it is made in.
@@ -185,15 +183,18 @@ pub(crate) fn group_name(number: u32) -> String {
 /// How long an emptied group may be busy: its last process is reaped, but the kernel may still be letting go of it.
 const REMOVAL: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Removes one group directory, children first as listed by the caller. What is gone already is fine.
-pub(crate) fn remove(path: &str) {
+/// Removes one group directory, children first as listed by the caller. What is gone already is fine. False when it is
+/// still there.
+pub(crate) fn remove(path: &str) -> bool {
     let start = std::time::Instant::now();
-    while let Err(error) = std::fs::remove_dir(path) {
-        let busy = error.raw_os_error() == Some(libc::EBUSY);
-        if !busy || start.elapsed() > REMOVAL {
-            return;
+    loop {
+        match std::fs::remove_dir(path).map_err(Errno::from) {
+            Ok(()) | Err(Errno(libc::ENOENT)) => return true,
+            Err(Errno(libc::EBUSY)) if start.elapsed() < REMOVAL => {
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+            Err(_) => return false,
         }
-        std::thread::sleep(std::time::Duration::from_micros(200));
     }
 }
 

@@ -1,7 +1,8 @@
 //! cgroup v1: one hierarchy a controller. Groups are made below our own, so that a limit on us holds for the sandbox.
 
-use super::{Directory, Figures, file, group_name, own_groups, own_path};
+use super::{Directory, Figures, file, group_name, own_groups, own_path, recorded};
 use crate::failure::{At, Step, StepError};
+use crate::state::Slot;
 use crate::sys::{self, Errno};
 use pinfold_runner::Limits;
 use std::ffi::CStr;
@@ -26,33 +27,38 @@ const PERIOD_US: u64 = 100_000;
 
 impl Groups {
     /// `None` when not one controller's hierarchy lets us make a group.
-    pub(super) fn create(number: u32, limits: &Limits) -> Result<Option<Self>, StepError> {
+    pub(super) fn create(slot: &Slot, limits: &Limits) -> Result<Option<Self>, StepError> {
         let throttles = limits.cpus.value().is_some();
         // A group costs some 40 µs, so throttling has one only when it is asked for; cpuacct is what `usage` rests on.
         let wanted = ["memory", "pids", "cpuacct"].into_iter().chain(throttles.then_some("cpu"));
-        let mut groups = Self { groups: Vec::new(), throttles };
         let table = own_groups();
-        for controller in wanted {
-            match make(&table, controller, number) {
-                Ok(group) => groups.groups.push(group),
-                // Not there, not ours, or read-only: this controller holds nothing, and `isolation` will say so.
-                Err(Errno(libc::ENOENT | libc::EACCES | libc::EPERM | libc::EROFS)) => {}
-                Err(errno) => {
-                    groups.paths().iter().for_each(|path| super::remove(path));
-                    return Err(errno).at(Step::MakeCgroup, format!("{controller}/{}", group_name(number)));
-                }
-            }
-        }
-        if groups.groups.is_empty() {
+        let parents: Vec<_> = wanted.filter_map(|controller| Some((controller, parent(&table, controller)?))).collect();
+        if parents.is_empty() {
             return Ok(None);
         }
-        match groups.set_limits(limits) {
-            Ok(()) => Ok(Some(groups)),
-            Err(error) => {
-                groups.paths().iter().for_each(|path| super::remove(path));
-                Err(error)
+        let name = group_name(slot.number);
+        let paths: Vec<_> = parents.iter().map(|(_, parent)| format!("{}/{name}", parent.path)).collect();
+        recorded(slot, &paths, || {
+            let mut groups = Self { groups: Vec::new(), throttles };
+            let made = groups.make(parents, &name).and_then(|()| groups.set_limits(limits));
+            if let Err(error) = made {
+                groups.paths().iter().for_each(|path| _ = super::remove(path));
+                return Err(error);
+            }
+            Ok((!groups.groups.is_empty()).then_some(groups))
+        })
+    }
+
+    fn make(&mut self, parents: Vec<(&'static str, Directory)>, name: &str) -> Result<(), StepError> {
+        for (controller, parent) in parents {
+            match make(&parent, controller, name) {
+                Ok(group) => self.groups.push(group),
+                // Not there, not ours, or read-only: this controller holds nothing, and `isolation` will say so.
+                Err(Errno(libc::ENOENT | libc::EACCES | libc::EPERM | libc::EROFS)) => {}
+                Err(errno) => return Err(errno).at(Step::MakeCgroup, format!("{controller}/{name}")),
             }
         }
+        Ok(())
     }
 
     fn set_limits(&self, limits: &Limits) -> Result<(), StepError> {
@@ -123,21 +129,26 @@ fn nanoseconds(dir: BorrowedFd<'_>, name: &CStr) -> Option<f64> {
     file::number(dir, name).map(|ns| ns as f64 / 1e6)
 }
 
-fn make(table: &str, controller: &'static str, number: u32) -> Result<Group, Errno> {
-    let own = own_path(table, Some(controller)).ok_or(Errno(libc::ENOENT))?;
+/// Our own group in the hierarchy of `controller`.
+fn parent(table: &str, controller: &str) -> Option<Directory> {
+    let own = own_path(table, Some(controller))?;
     let mount = format!("/sys/fs/cgroup/{controller}");
-    let parent = match sys::file::open(&format!("{mount}{own}"), crate::tree::DIRECTORY) {
+    let path = format!("{mount}{}", own.trim_end_matches('/'));
+    match sys::file::open(&path, crate::tree::DIRECTORY) {
         // In a container without a cgroup namespace the path is the host's; our own group is what is mounted.
         Err(Errno(libc::ENOENT)) if own != "/" => {
-            sys::file::open(&mount, libc::O_RDONLY | libc::O_DIRECTORY).map(|fd| (mount, fd))?
+            let fd = sys::file::open(&mount, libc::O_RDONLY | libc::O_DIRECTORY).ok()?;
+            Some(Directory { path: mount, fd })
         }
-        other => (format!("{mount}{}", own.trim_end_matches('/')), other?),
-    };
-    let (parent_path, parent_fd) = parent;
-    let name = sys::c_string(group_name(number))?;
-    sys::file::mkdirat(parent_fd.as_fd(), &name, 0o755)?;
-    let fd = sys::file::openat(Some(parent_fd.as_fd()), &name, crate::tree::DIRECTORY, 0)?;
+        other => Some(Directory { path, fd: other.ok()? }),
+    }
+}
+
+fn make(parent: &Directory, controller: &'static str, name: &str) -> Result<Group, Errno> {
+    let c_name = sys::c_string(name)?;
+    sys::file::mkdirat(parent.fd.as_fd(), &c_name, 0o755)?;
+    let fd = sys::file::openat(Some(parent.fd.as_fd()), &c_name, crate::tree::DIRECTORY, 0)?;
     let tasks = sys::file::openat(Some(fd.as_fd()), c"tasks", libc::O_WRONLY, 0)?;
-    let path = format!("{parent_path}/{}", group_name(number));
+    let path = format!("{}/{name}", parent.path);
     Ok(Group { controller, directory: Directory { path, fd }, tasks })
 }

@@ -80,12 +80,6 @@ pub(crate) fn fchown(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Errno
     check_int(unsafe { libc::fchown(fd.as_raw_fd(), uid, gid) }).map(drop)
 }
 
-/// `fchownat(2)` without following a link.
-pub(crate) fn fchownat(dir: BorrowedFd<'_>, path: &CStr, uid: u32, gid: u32) -> Result<(), Errno> {
-    // SAFETY: the kernel reads the path during the call and keeps nothing.
-    check_int(unsafe { libc::fchownat(dir.as_raw_fd(), path.as_ptr(), uid, gid, libc::AT_SYMLINK_NOFOLLOW) }).map(drop)
-}
-
 /// `fchmod(2)`.
 pub(crate) fn fchmod(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
     // SAFETY: takes no memory.
@@ -202,7 +196,7 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Whether a descriptor of that number is open.
 pub(crate) fn is_open(fd: RawFd) -> bool {
     // SAFETY: takes no memory, changes nothing.
-    check_int(unsafe { libc::fcntl(fd, libc::F_GETFD) }).is_ok()
+    check_int(unsafe { libc::fcntl(fd, libc::F_GETFD) }) != Err(Errno(libc::EBADF))
 }
 
 /// `renameat2(2)` with RENAME_NOREPLACE: EEXIST when the new name is taken.

@@ -23,12 +23,16 @@ const VERSION: u32 = 1;
 /// LANDLOCK_RULE_PATH_BENEATH.
 const RULE_PATH_BENEATH: u32 = 1;
 
-/// The ABI that the kernel speaks, or `None` where Landlock is not built in or not enabled.
-pub(crate) fn abi() -> Option<u32> {
+/// The ABI that the kernel speaks, or `None` where Landlock is not built in or not enabled; landlock(7) says by which
+/// errno. Any other is no answer.
+pub(crate) fn abi() -> Result<Option<u32>, Errno> {
     let nothing = std::ptr::null::<RulesetAttributes>();
     // SAFETY: with this flag and a null pointer of size 0 the kernel reads nothing.
-    let version = check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0usize, VERSION) });
-    version.ok().and_then(|version| u32::try_from(version).ok()).filter(|version| *version > 0)
+    match check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0usize, VERSION) }) {
+        Ok(version) => Ok(u32::try_from(version).ok()),
+        Err(Errno(libc::ENOSYS | libc::EOPNOTSUPP)) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// `landlock_create_ruleset(2)`, Linux 5.13. `size` is how much of the attributes this ABI knows.

@@ -58,6 +58,14 @@ pub(crate) fn setns(namespace: BorrowedFd<'_>, kind: i32) -> Result<(), Errno> {
     check_int(unsafe { libc::setns(namespace.as_raw_fd(), kind) }).map(drop)
 }
 
+/// `getrandom(2)`, without waiting for the kernel to be seeded.
+pub(crate) fn random() -> Result<u64, Errno> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the kernel writes at most the array's length into it, during the call.
+    let length = check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) } as i64)?;
+    if length == 8 { Ok(u64::from_ne_bytes(bytes)) } else { Err(Errno(libc::EAGAIN)) }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {

@@ -43,17 +43,20 @@ const ETC: &[&str] = &[
 pub(super) fn collect(trees: &mut Vec<Tree>, links: &mut Vec<(String, CString)>) -> Result<(), StepError> {
     for path in PROGRAMS.iter().chain(ETC) {
         let name = sys::c_string(path).at(Step::CopyTree, path)?;
-        let mount = match mount::open_tree(None, &name) {
+        // Asked first: a copy of a link's mount that is only dropped again makes the kernel wait for a grace period, at
+        // times over a millisecond.
+        match file::readlink(&name) {
+            Ok(target) => {
+                let target = sys::c_string(target.as_os_str().as_bytes()).at(Step::CopyTree, path)?;
+                links.push((path.trim_start_matches('/').to_owned(), target));
+                continue;
+            }
+            Err(Errno(libc::EINVAL)) => {}
             Err(Errno(libc::ENOENT | libc::ENOTDIR)) => continue,
-            other => other.at(Step::CopyTree, path)?,
-        };
-        let kind = file::fstat(mount.as_fd()).at(Step::CopyTree, path)?.st_mode & libc::S_IFMT;
-        if kind == libc::S_IFLNK {
-            let target = file::readlink(&name).at(Step::CopyTree, path)?;
-            let target = sys::c_string(target.as_os_str().as_bytes()).at(Step::CopyTree, path)?;
-            links.push((path.trim_start_matches('/').to_owned(), target));
-            continue;
+            Err(errno) => return Err(errno).at(Step::CopyTree, path),
         }
+        let mount = mount::open_tree(None, &name).at(Step::CopyTree, path)?;
+        let kind = file::fstat(mount.as_fd()).at(Step::CopyTree, path)?.st_mode & libc::S_IFMT;
         mount::set_attributes(mount.as_fd(), READ_ONLY, true).at(Step::CopyTree, path)?;
         let is_directory = kind == libc::S_IFDIR;
         trees.push(Tree { mount, target: (*path).to_owned(), is_directory, is_part_of_root: true, link: None });

@@ -94,8 +94,9 @@ pub(crate) fn collect(job: &Job, caller: Option<Vec<Tree>>) -> Result<Collected,
     Ok(Collected { host, links, nodes: device::collect()?, workspace, caller })
 }
 
-/// Builds the new root and makes it this process's. Afterwards nothing of the old one can be reached.
-pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<(), StepError> {
+/// Builds the new root and makes it this process's, and that of every process of this mount namespace that has the old
+/// one. Afterwards nothing of the old one can be reached. Returns the new root.
+pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<OwnedFd, StepError> {
     let root = tmpfs(Size::Bytes(ROOT_BYTES), "0755", WRITABLE)?;
     let view = View { root };
     // Detached mounts take no mounts of their own before Linux 6.15, so the root is attached first: over the old one,
@@ -132,7 +133,8 @@ pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<(),
         view.attach(tree)?;
     }
     mount::set_attributes(view.root.as_fd(), READ_ONLY, false).at(Step::EnterRoot, "read-only root")?;
-    root::enter(view.root.as_fd())
+    root::enter(view.root.as_fd())?;
+    Ok(view.root)
 }
 
 /// The root's tmpfs holds names, links and four short files.

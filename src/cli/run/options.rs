@@ -15,6 +15,7 @@ use std::path::PathBuf;
 /// memory; 153 when the workspace grew too large; 130 or 143 when it was cancelled.
 #[derive(Debug, Args)]
 #[command(
+    args_override_self = true,
     override_usage = "pinfold run [OPTIONS] -- COMMAND [ARG]...\n       pinfold run --json FILE|-",
     after_help = "SIZE: 512M, 1G · TIME: 500ms, 10s, 2m · every limit can be `max`"
 )]

@@ -38,8 +38,8 @@ pub(super) fn tell(outcome: &Outcome, job: &Job, ended: Ended) -> Exit {
         _ => exit(outcome, ended),
     };
     match outcome.status {
-        // The command's own business.
-        Status::Exited => {}
+        // The command's own business, but for what only we know.
+        Status::Exited => shot(outcome, job),
         Status::Signaled => signaled(outcome),
         Status::TimedOut => message::killed(&limit("ran longer than", time(job.limits.wall_ms), "--time")),
         Status::CpuExceeded => {
@@ -62,6 +62,16 @@ pub(super) fn tell(outcome: &Outcome, job: &Job, ended: Ended) -> Exit {
         },
     }
     exit
+}
+
+/// Says that the command lost children to its memory limit, though it ended by itself: the reason that it gives for
+/// failing is then seldom the real one.
+fn shot(outcome: &Outcome, job: &Job) {
+    if let Some(count) = outcome.usage.oom_kills.filter(|count| *count > 0) {
+        let processes = if count == 1 { "a process".to_owned() } else { format!("{count} processes") };
+        let what = limit("used more than", size(Some(job.limits.memory_bytes), " of memory"), "--memory");
+        message::warning(&format!("the kernel killed {processes}: {what}"));
+    }
 }
 
 /// Says why Pinfold failed.

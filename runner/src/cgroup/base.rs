@@ -1,0 +1,167 @@
+//! Where on a v2 host sandboxes' groups are made, and what makes that group hand its controllers down.
+//!
+//! A group whose children have controllers may hold no processes itself (cgroups(7), "no internal processes"). Where
+//! some stand in the way, they go one group deeper, into [`ASIDE`], and stay below every limit that they were under.
+//! That is done in two places only: in a group that was delegated to a user, and holds that user's processes alone;
+//! and, for root, at the root of a container's own cgroup namespace, where the kernel ends the container's say. Root's
+//! login session and services are never rearranged: his groups are made at the top. No process ever leaves its unit.
+
+use super::{Directory, file, own_groups, own_path};
+use crate::sys::{self, Errno};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The group of those that stood in the way. It lives until the unit that it is in ends: where they are moved back,
+/// the next sandbox would move them again.
+const ASIDE: &str = "pinfold-aside";
+
+/// How often processes are moved aside: between the looking and the moving, one of them may start another.
+const ATTEMPTS: u32 = 10;
+
+/// The inode of the first cgroup namespace, the host's: PROC_CGROUP_INIT_INO of <linux/proc_ns.h>.
+const FIRST_NAMESPACE: u64 = 0xEFFF_FFFB;
+
+/// The group below which sandboxes are made. Root takes the hierarchy's root, as Docker's cgroupfs driver does, so that
+/// the caller's session need not be rearranged; a user takes the group he is in, when it was delegated to him.
+pub(super) fn find() -> Option<Directory> {
+    let uid = sys::process::effective_uid();
+    let path = if uid == 0 {
+        sees_own_root().then(|| ROOT.to_owned())?
+    } else {
+        let own = own_path(&own_groups(), None)?;
+        // An earlier runner moved us, or who started us, aside; what counts is the group that this was done in.
+        let own = own.strip_suffix(ASIDE).unwrap_or(&own).trim_end_matches('/');
+        is_delegated(own, uid).then(|| format!("{ROOT}{own}"))?
+    };
+    let fd = sys::file::open(&path, crate::tree::DIRECTORY).ok()?;
+    let is_ours = |name| sys::file::openat(Some(fd.as_fd()), name, libc::O_WRONLY, 0).is_ok();
+    (is_ours(c"cgroup.subtree_control") && is_ours(c"cgroup.procs")).then_some(Directory { path, fd })
+}
+
+/// Whether the unit that a group belongs to was delegated. All units of a user's own service manager are his, so the
+/// owner alone doesn't say it; and where a unit was not delegated, systemd may stop all of it, a terminal with
+/// everything in it, when the kernel shoots one process of it that is out of memory (`OOMPolicy=`).
+fn is_delegated(own: &str, uid: u32) -> bool {
+    let is_unit = |name: &str| name.ends_with(".scope") || name.ends_with(".service");
+    let mut names = own.rsplit('/').peekable();
+    let mut path = own;
+    while let Some(name) = names.next_if(|name| !is_unit(name)) {
+        path = path.strip_suffix(name).unwrap_or(path).trim_end_matches('/');
+    }
+    // Where there is no unit there is no systemd, and the owner is all that there is to go by.
+    let Some(unit) = names.next() else { return true };
+    let parent = path.strip_suffix(unit).unwrap_or(path);
+    // The system's manager gives a user nothing but what was delegated.
+    let is_users_manager = std::fs::metadata(format!("{ROOT}{parent}")).is_ok_and(|parent| parent.uid() == uid);
+    // systemd.unit(5): where `systemd-run` and its like leave what they asked for. The names of groups have an
+    // underscore in front where they could be taken for something else.
+    let unit = unit.strip_prefix('_').unwrap_or(unit);
+    let file = format!("/run/user/{uid}/systemd/transient/{unit}");
+    !is_users_manager || std::fs::read_to_string(file).is_ok_and(|text| says_delegate(&text))
+}
+
+/// Whether the last word of a unit's file on delegation is yes: as a boolean, or as a list of controllers.
+fn says_delegate(text: &str) -> bool {
+    let word = text.lines().rev().find_map(|line| line.trim().strip_prefix("Delegate="));
+    word.is_some_and(|word| !["", "no", "false", "off", "n", "f", "0"].contains(&word.trim().to_lowercase().as_str()))
+}
+
+/// Whether what is mounted is the root of our own cgroup namespace: the kernel lets us put processes into no group
+/// above that, even where such a group can be seen.
+fn sees_own_root() -> bool {
+    if std::fs::metadata("/proc/self/ns/cgroup").is_ok_and(|namespace| namespace.ino() == FIRST_NAMESPACE) {
+        return true;
+    }
+    // proc_pid_mountinfo(5): the fourth field is the mount's root as seen from our namespace, the fifth where it is.
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mount = table.lines().rfind(|line| line.split(' ').nth(4) == Some(ROOT));
+    mount.is_some_and(|line| line.split(' ').nth(3) == Some("/"))
+}
+
+/// Makes the wanted controllers available to the children of the base, as many as there are.
+pub(super) fn hand_down(base: &Directory, wanted: &[&str]) {
+    let group = base.fd.as_fd();
+    let already = file::read(group, c"cgroup.subtree_control").unwrap_or_default();
+    if wanted.iter().all(|name| has_word(&already, name)) {
+        return;
+    }
+    let available = file::read(group, c"cgroup.controllers").unwrap_or_default();
+    let there: Vec<_> = wanted.iter().copied().filter(|name| has_word(&available, name)).collect();
+    for _ in 0..ATTEMPTS {
+        // Looked at first: `pids` and `cpu` could be enabled above processes, which would turn the group into one of
+        // threads, where no groups for processes can be made.
+        if !there.is_empty() && is_in_the_way(group) && move_aside(group).is_err() {
+            return;
+        }
+        match enable(group, &there) {
+            Err(Errno(libc::EBUSY)) => {}
+            // All or nothing; one of them may be refused for reasons of its own.
+            Err(_) => return there.iter().for_each(|name| _ = enable(group, &[name])),
+            Ok(()) => return,
+        }
+    }
+}
+
+/// Whether a group has processes and is not the hierarchy's true root, where they are in nobody's way.
+fn is_in_the_way(group: BorrowedFd<'_>) -> bool {
+    let is_root = file::read(group, c"cgroup.type") == Err(Errno(libc::ENOENT));
+    !is_root && file::read(group, c"cgroup.procs") != Ok(String::new())
+}
+
+/// Writes `cgroup.subtree_control`: all or nothing.
+pub(super) fn enable(group: BorrowedFd<'_>, controllers: &[&str]) -> Result<(), Errno> {
+    let request: Vec<_> = controllers.iter().map(|name| format!("+{name}")).collect();
+    file::write(group, c"cgroup.subtree_control", &request.join(" "))
+}
+
+pub(super) fn has_word(text: &str, word: &str) -> bool {
+    text.split_whitespace().any(|other| other == word)
+}
+
+/// Moves the processes of a group aside, if all of them are ours to move.
+fn move_aside(group: BorrowedFd<'_>) -> Result<(), Errno> {
+    let table = file::read(group, c"cgroup.procs")?;
+    if table.lines().any(|pid| !is_ours(pid)) {
+        return Err(Errno(libc::EPERM));
+    }
+    let name = sys::c_string(ASIDE)?;
+    match sys::file::mkdirat(group, &name, 0o755) {
+        Ok(()) | Err(Errno(libc::EEXIST)) => {}
+        Err(errno) => return Err(errno),
+    }
+    let aside = sys::file::openat(Some(group), &name, crate::tree::DIRECTORY, 0)?;
+    for pid in table.lines() {
+        match file::write(aside.as_fd(), c"cgroup.procs", pid) {
+            Ok(()) | Err(Errno(libc::ESRCH)) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a process is this user's, or just gone; root may move any. One outside of our pid namespace is shown as `0`,
+/// which when written would mean ourselves.
+fn is_ours(pid: &str) -> bool {
+    let uid = sys::process::effective_uid();
+    if pid == "0" || uid == 0 {
+        return pid != "0";
+    }
+    // By its status: the directory of a process that can't be traced belongs to root, whosever it is.
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let real = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
+    real == Some(uid)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_last_word_on_delegation_counts() {
+        let says = |text: &str| super::says_delegate(text);
+        assert!(says("[Scope]\nDelegate=yes\n") && says("Delegate=memory pids") && says("Delegate=no\nDelegate=1"));
+        assert!(
+            !says("[Scope]\n") && !says("Delegate=\n") && !says("Delegate=yes\nDelegate=no") && !says("#Delegate=yes")
+        );
+    }
+}

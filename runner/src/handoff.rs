@@ -1,0 +1,74 @@
+//! What init and the command's process hand each other while each does its part: descriptors, in an order that is fixed.
+
+use crate::failure::{At, Step, StepError};
+use crate::sys::{Errno, process, socket};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// One end. The other end's death is end-of-file here, and ends this process too: whoever died has told why.
+pub(crate) struct Handoff(OwnedFd);
+
+/// What init has made for the command.
+pub(crate) struct Ready {
+    /// The new root, for the command's process to see that it is in it.
+    pub(crate) root: OwnedFd,
+    /// The command's side of its terminal, if it has one.
+    pub(crate) terminal: Option<OwnedFd>,
+}
+
+impl Handoff {
+    /// Init's end and the command's.
+    pub(crate) fn pair() -> Result<(Self, Self), StepError> {
+        let (ours, theirs) = socket::socketpair().at(Step::MakePipe, "the command's process")?;
+        Ok((Self(ours), Self(theirs)))
+    }
+
+    fn send<'a>(&self, kind: u8, descriptors: impl IntoIterator<Item = &'a OwnedFd>) -> Result<(), StepError> {
+        let descriptors: Vec<_> = descriptors.into_iter().map(AsFd::as_fd).collect();
+        match socket::send(self.0.as_fd(), &[kind], &descriptors) {
+            // It died, and has told why.
+            Err(Errno(libc::EPIPE | libc::ECONNRESET)) => process::exit_now(1),
+            other => other.at(Step::MakePipe, "the command's process"),
+        }
+    }
+
+    fn receive(&self, kind: u8) -> Result<Vec<OwnedFd>, StepError> {
+        let mut buffer = [0];
+        match socket::receive(self.0.as_fd(), &mut buffer).at(Step::MakePipe, "the command's process")? {
+            (1, descriptors) if buffer[0] == kind => Ok(descriptors),
+            _ => process::exit_now(1),
+        }
+    }
+
+    /// Init's first word: the id maps are written, and these are the `tasks` files of the command's groups on v1.
+    pub(crate) fn send_entry(&self, tasks: &[OwnedFd]) -> Result<(), StepError> {
+        self.send(b'e', tasks)
+    }
+
+    /// See [`Handoff::send_entry`].
+    pub(crate) fn receive_entry(&self) -> Result<Vec<OwnedFd>, StepError> {
+        self.receive(b'e')
+    }
+
+    /// The command's process's word: its network namespace.
+    pub(crate) fn send_network(&self, namespace: OwnedFd) -> Result<(), StepError> {
+        self.send(b'n', [&namespace])
+    }
+
+    /// See [`Handoff::send_network`].
+    pub(crate) fn receive_network(&self) -> Result<OwnedFd, StepError> {
+        let mut descriptors = self.receive(b'n')?;
+        descriptors.pop().ok_or(Errno(libc::EBADF)).at(Step::MakeNamespaces, "net")
+    }
+
+    /// Init's last word: the view is built, and init has given up its rights.
+    pub(crate) fn send_ready(&self, ready: &Ready) -> Result<(), StepError> {
+        self.send(b'r', [Some(&ready.root), ready.terminal.as_ref()].into_iter().flatten())
+    }
+
+    /// See [`Handoff::send_ready`].
+    pub(crate) fn receive_ready(&self) -> Result<Ready, StepError> {
+        let mut descriptors = self.receive(b'r')?.into_iter();
+        let root = descriptors.next().ok_or(Errno(libc::EBADF)).at(Step::EnterRoot, "/")?;
+        Ok(Ready { root, terminal: descriptors.next() })
+    }
+}
