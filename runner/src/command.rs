@@ -97,7 +97,8 @@ fn make_network() -> Result<OwnedFd, StepError> {
 /// pivot_root(2) takes along every process whose root and working directory are the old root: this one too. Should a
 /// kernel ever not do so, nothing runs.
 fn enter_root(root: &OwnedFd) -> Result<(), StepError> {
-    let (new, own) = (file::fstat(root.as_fd()), file::open("/", libc::O_PATH).and_then(|own| file::fstat(own.as_fd())));
+    let (new, own) =
+        (file::fstat(root.as_fd()), file::open("/", libc::O_PATH).and_then(|own| file::fstat(own.as_fd())));
     let (new, own) = (new.at(Step::EnterRoot, "/")?, own.at(Step::EnterRoot, "/")?);
     if (new.st_dev, new.st_ino) != (own.st_dev, own.st_ino) {
         return Err(Errno(libc::EXDEV)).at(Step::EnterRoot, "/");

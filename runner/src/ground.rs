@@ -118,7 +118,11 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
         cgroup: cgroups.version(),
         memory: mechanism(cgroups.memory(), limits.memory_bytes != Limit::Max),
         pids: mechanism(cgroups.pids(), limits.pids != Limit::Max),
-        cpu: mechanism(cgroups.cpu(), limits.cpu_ms != Limit::Max),
+        cpu: match mechanism(cgroups.cpu(), limits.cpu_ms != Limit::Max) {
+            // RLIMIT_CPU for each process, and all of them together by looking.
+            Mechanism::Rlimit => Mechanism::Watched,
+            other => other,
+        },
         workspace: match plan.job.workspace {
             Workspace::Tmpfs => WorkspaceMechanism::Tmpfs,
             _ if plan.watched_bytes.is_some() => WorkspaceMechanism::Watched,

@@ -19,6 +19,7 @@ mod identity;
 mod init;
 mod message;
 mod plan;
+mod processes;
 mod reexec;
 mod rlimit;
 mod run;

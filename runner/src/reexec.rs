@@ -14,7 +14,8 @@ const NAME: &std::ffi::CStr = c"pinfold-runner";
 
 /// Does so if need be; then it does not return. Else it tells the kernel's Landlock ABI.
 pub(crate) fn ensure() -> Result<Option<u32>, Failure> {
-    let abi = landlock::abi().map_err(|errno| Failure::new("landlock", format!("failed to ask for Landlock: {errno}")))?;
+    let abi =
+        landlock::abi().map_err(|errno| Failure::new("landlock", format!("failed to ask for Landlock: {errno}")))?;
     if abi.is_some() || is_copy() {
         return Ok(abi);
     }

@@ -3,10 +3,10 @@
 
 use crate::artifact::{self, Destination};
 use crate::cgroup::Figures;
+use crate::command::Pipes;
 use crate::descriptors::{self, Descriptors};
 use crate::failure::{At, Step, StepError};
 use crate::ground::Ground;
-use crate::command::Pipes;
 use crate::init::{self, Inherited};
 use crate::message::{Order, Report};
 use crate::plan::Plan;
@@ -54,7 +54,7 @@ struct Sandbox<'a> {
 
 /// Init, and what we hold of it.
 pub(crate) struct Init {
-    pid: i32,
+    pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     pub(crate) socket: OwnedFd,
 }
@@ -159,14 +159,16 @@ impl Sandbox<'_> {
             }
         };
         let disk = ground.disk.take();
+        let told = ends.status.try_clone().ok();
         let begun = self.begin(&init, &ground, owned_by);
         let watched = begun.and_then(|()| self.watched(&init, &ground, signals, ends, descriptors, disk));
         let (ending, streams) = match watched {
             Ok(watched) => watched.until_end(),
             Err(error) => {
-                // Before the ground is given back, which must not be done under anything that lives.
+                // Before the ground is given back, which must not be done under anything that lives. If init died of
+                // something first, that is the cause, and not that we could not reach it any more.
                 init.end()?;
-                return Err(error.into());
+                return Err(told.and_then(|status| wait::told(&status)).unwrap_or(error).into());
             }
         };
         self.finish(&init, ground, ending, streams, destination)

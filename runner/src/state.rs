@@ -148,7 +148,7 @@ impl Slot {
         if let Ok(record) = std::fs::read_link(self.path.join("cgroups")) {
             let record = record.to_string_lossy();
             let own = record.lines().filter(|path| path.split('/').any(|part| part == own_name));
-            if !own.fold(true, |all, path| cgroup::remove(path) && all) {
+            if own.filter(|path| !cgroup::remove(path)).count() > 0 {
                 return Err(Errno(libc::EBUSY));
             }
         }

@@ -4,6 +4,7 @@
 use crate::cgroup::Cgroups;
 use crate::failure::{Step, StepError};
 use crate::message::{LONGEST_NEWS, News, Order, Report};
+use crate::processes;
 use crate::run::Init;
 use crate::stream::{Input, Output};
 use crate::sys::{Errno, file, poll, signal, socket};
@@ -48,6 +49,13 @@ pub(crate) struct Streams {
     pub(crate) stderr: Output,
     /// The directory of a workspace in memory, if artifacts are wanted of it.
     pub(crate) workspace: Option<OwnedFd>,
+}
+
+/// What init or the command's process said on the status pipe before it died, if anything. Both are dead.
+pub(crate) fn told(status: &OwnedFd) -> Option<StepError> {
+    let mut buffer = [0u8; 2048];
+    let length = file::read(status.as_fd(), &mut buffer).ok()?;
+    StepError::decode(&buffer[..length])
 }
 
 /// How long everything until exec may take: writing the job's files is in it.
@@ -161,13 +169,11 @@ impl Watched<'_> {
     }
 
     fn read_status(&mut self, progress: &mut Progress) {
-        let Some(status) = &self.status else { return };
-        let mut buffer = [0u8; 2048];
-        match file::read(status.as_fd(), &mut buffer) {
-            Ok(0) | Err(_) => progress.ending.started = progress.ending.started.or(Some(Instant::now())),
-            Ok(length) => progress.ending.step_error = StepError::decode(&buffer[..length]),
+        let Some(status) = self.status.take() else { return };
+        match told(&status) {
+            None => progress.ending.started = Some(Instant::now()),
+            error => progress.ending.step_error = error,
         }
-        self.status = None;
     }
 
     fn read_news(&mut self, progress: &mut Progress) {
@@ -238,13 +244,16 @@ impl Watched<'_> {
             return;
         }
         if self.cpu.as_ref().is_some_and(|cpu| now >= cpu.next()) {
-            let used = self.cgroups.cpu_ms();
+            let used = self.cgroups.cpu_ms().or_else(|| processes::cpu_ms(self.init.pid));
             if self.cpu.as_mut().is_some_and(|cpu| cpu.is_exceeded(used)) {
                 self.kill_for(Status::CpuExceeded, progress);
             }
         }
         if self.disk.as_ref().is_some_and(|disk| now >= disk.next()) {
-            let processes = self.cgroups.processes();
+            let processes = match self.cgroups.version() {
+                Some(_) => self.cgroups.processes(),
+                None => processes::below(self.init.pid),
+            };
             if self.disk.as_mut().is_some_and(|disk| disk.is_exceeded(&processes)) {
                 self.kill_for(Status::WorkspaceExceeded, progress);
             }

@@ -88,6 +88,36 @@ fn a_neighbour_that_exhausts_its_limits_harms_nobody() {
 }
 
 #[test]
+fn no_descriptor_slips_in_under_load() {
+    // Each runner inherits descriptors of its own and starts beside others; ls has one for the directory it reads.
+    let running: Vec<_> = (0..24)
+        .map(|_| {
+            let job = Job::sh("ls /proc/self/fd | tr '\\n' ' '").limit("wall_ms", 90_000);
+            job.started_by(&["sh", "-c", r#"exec 5</ 6</etc/passwd; exec "$0" "$@""#], &[]).spawn()
+        })
+        .collect();
+    for one in running {
+        assert_eq!(one.answer().exited(), "0 1 2 3 ");
+    }
+}
+
+#[test]
+fn system_v_and_posix_ipc_are_each_sandbox_s_own() {
+    if !crate::support::has_program("ipcmk") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let shared = scratch.dir("shared");
+    let hold = "ipcmk -M 4096 && ipcmk -Q && ipcmk -S 1 && touch /shared/ready; until [ -e /shared/done ]; do sleep 0.02; done";
+    let one = Job::sh(hold).mount(&shared, "/shared", true).spawn();
+    one.until("the objects are made", || scratch.path("shared/ready").exists());
+    let seen = Job::sh("cat /proc/sysvipc/shm /proc/sysvipc/msg /proc/sysvipc/sem | grep -vc key").run();
+    assert_eq!(seen.stdout(), "0\n");
+    fs::write(scratch.path("shared/done"), "").unwrap();
+    one.answer().exited();
+}
+
+#[test]
 fn a_fork_chain_is_gone_in_fifty_of_fifty_runs() {
     for _ in 0..50 {
         // That nothing is left is looked at after each.

@@ -163,7 +163,10 @@ fn each_system_call_of_set_up_may_fail() {
     if !can_trace() {
         return;
     }
-    inject(&each_call("error=ENOMEM"), |name, _, outcome| match outcome {
+    // close(2) closes whatever it says; made to fail by the tracer it would not, which no kernel does.
+    let mut injections = each_call("error=ENOMEM");
+    injections.retain(|(name, _)| name != "close");
+    inject(&injections, |name, _, outcome| match outcome {
         None if MUTE.contains(&name) => Ok(()),
         None => Err("no answer".to_owned()),
         Some(outcome) => {

@@ -2,7 +2,7 @@
 //! unless it says otherwise.
 
 use crate::sandbox::Job;
-use crate::support::has_program;
+use crate::support::{has_cgroups, has_program};
 use serde_json::json;
 
 const MIB: u64 = 1 << 20;
@@ -119,10 +119,14 @@ fn c_and_cpp_are_compiled_linked_and_run() {
     let c = "#include <pthread.h>\n#include <stdio.h>\n#include <math.h>\nstatic void *f(void *x) { return x; }\n\
              int main(void) { pthread_t t; pthread_create(&t, 0, f, 0); pthread_join(t, 0); printf(\"%.0f\\n\", sqrt(49)); return 0; }\n";
     let cpp = "#include <iostream>\n#include <thread>\nint main() { std::thread t([] { std::cout << \"thread\\n\"; }); t.join(); try { throw 1; } catch (int) { std::cout << \"caught\\n\"; } }\n";
-    let script = "gcc -O2 -Wall m.c -o m -lm -lpthread && ./m && g++ -O1 m.cpp -o p && ./p && gcc -fsanitize=address m.c -o s -lm && ./s";
-    let job =
-        Job::sh(script).files(&[("m.c", c), ("m.cpp", cpp)]).with("env", json!({"ASAN_OPTIONS": "detect_leaks=0"}));
-    expect(run("gcc", job), "7\nthread\ncaught\n7\n");
+    let script = "gcc -O2 -Wall m.c -o m -lm -lpthread && ./m && g++ -O1 m.cpp -o p && ./p";
+    expect(run("gcc", Job::sh(script).files(&[("m.c", c), ("m.cpp", cpp)])), "7\nthread\ncaught\n");
+    // Where no cgroup holds the memory RLIMIT_DATA does, and the sanitizer reserves terabytes of it.
+    if has_cgroups() {
+        let script = "gcc -fsanitize=address m.c -o s -lm && ./s";
+        let job = Job::sh(script).files(&[("m.c", c)]).with("env", json!({"ASAN_OPTIONS": "detect_leaks=0"}));
+        expect(run("gcc", job), "7\n");
+    }
     let rules = "all: x\n\t@cat x\nx: y z\n\t@cat y z > x\ny:\n\t@echo y > y\nz:\n\t@echo z > z\n";
     expect(run("make", Job::new(&["make", "-s", "-j4"]).files(&[("Makefile", rules)])), "y\nz\n");
 }

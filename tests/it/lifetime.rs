@@ -217,3 +217,20 @@ fn a_terminal_is_the_sandbox_s_own() {
     job.run().exited();
     assert_eq!(fs::read_to_string(out).unwrap(), "/dev/pts/0\r\n33 77\r\nxterm\r\n0  ptmx\r\n");
 }
+
+#[test]
+fn trees_that_are_deep_closed_and_odd_are_removed_with_the_job() {
+    // That nothing is left is looked at after the job.
+    let script = "import os\nfor i in range(3000):\n os.mkdir('d' * 100); os.chdir('d' * 100)\nopen('f', 'w')\n\
+                  os.chdir('/workspace')\nos.makedirs('a/b/c')\nopen('a/b/c/f', 'w')\nos.utime('a', (2**40, -2**30))\n\
+                  [os.chmod(p, 0) for p in ('a/b/c/f', 'a/b/c', 'a/b', 'a')]\n[open(b'n%d\\xff\\n' % i, 'w') for i in range(300)]\n\
+                  os.chmod('.', 0)";
+    if !crate::support::has_program("python3") {
+        return;
+    }
+    for _ in 0..2 {
+        let answer = Job::new(&["/usr/bin/python3", "-c", script]).limit("wall_ms", 60_000).run();
+        assert!([Status::Exited, Status::WorkspaceExceeded].contains(&answer.outcome.status), "{}", answer.json);
+        assert_eq!(answer.outcome.stderr.to_text(), "");
+    }
+}

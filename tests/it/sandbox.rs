@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -342,16 +342,4 @@ pub(crate) fn kill(pid: i32, signal: i32) {
 pub(crate) fn unconfined(name: &str, arguments: &[&str]) -> Vec<String> {
     let output = Command::new(probe(name)).args(arguments).output().unwrap();
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-}
-
-/// Reads from a pipe until the text has come.
-pub(crate) fn read_until(stdout: &mut ChildStdout, text: &str) -> String {
-    use std::io::Read;
-    let (mut read, mut buffer) = (String::new(), [0; 4096]);
-    while !read.contains(text) {
-        let length = stdout.read(&mut buffer).unwrap();
-        assert!(length > 0, "ended after `{read}`");
-        read.push_str(&String::from_utf8_lossy(&buffer[..length]));
-    }
-    read
 }

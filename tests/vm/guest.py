@@ -115,6 +115,13 @@ def honest(name, place):
     nothing_left(name)
 
 
+def by_supervisor(name, place):
+    """`pinfold run`, as people start it."""
+    done = shell(started(place, "/opt/pinfold/pinfold run --require cgroup --require memory -- cat /proc/self/cgroup"))
+    check(f"{name}: pinfold run", done.returncode == 0 and done.stdout == "0::/\n", done)
+    nothing_left(name)
+
+
 def container(name):
     """Root in a cgroup namespace of its own with the hierarchy mounted anew, as in a container that may write to it."""
     inside = "umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && cat /sys/fs/cgroup/cgroup.subtree_control && exec"
@@ -243,6 +250,8 @@ def main():
         whole(name, place)
     for name, place in UNDELEGATED.items():
         honest(name, place)
+    by_supervisor("root in a service", "{}")
+    by_supervisor("user in a delegated scope", PLACES["user in a delegated scope, with a shell"])
     container("root in a container's cgroup namespace")
     user = PLACES["user in a delegated scope"]
     two_at_once("root in a service", "{}")

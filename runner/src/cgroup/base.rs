@@ -89,11 +89,17 @@ pub(super) fn hand_down(base: &Directory, wanted: &[&str]) {
     }
     let available = file::read(group, c"cgroup.controllers").unwrap_or_default();
     let there: Vec<_> = wanted.iter().copied().filter(|name| has_word(&available, name)).collect();
+    if there.is_empty() {
+        return;
+    }
     for _ in 0..ATTEMPTS {
         // Looked at first: `pids` and `cpu` could be enabled above processes, which would turn the group into one of
         // threads, where no groups for processes can be made.
-        if !there.is_empty() && is_in_the_way(group) && move_aside(group).is_err() {
-            return;
+        if is_in_the_way(group) {
+            if move_aside(group).is_err() {
+                return;
+            }
+            continue;
         }
         match enable(group, &there) {
             Err(Errno(libc::EBUSY)) => {}
@@ -123,8 +129,14 @@ pub(super) fn has_word(text: &str, word: &str) -> bool {
 /// Moves the processes of a group aside, if all of them are ours to move.
 fn move_aside(group: BorrowedFd<'_>) -> Result<(), Errno> {
     let table = file::read(group, c"cgroup.procs")?;
-    if table.lines().any(|pid| !is_ours(pid)) {
-        return Err(Errno(libc::EPERM));
+    let mut ours = Vec::new();
+    for pid in table.lines() {
+        match is_ours(pid) {
+            Some(true) => ours.push(pid),
+            Some(false) => return Err(Errno(libc::EPERM)),
+            // Gone, or hidden from us: then it is still there at the next look.
+            None => {}
+        }
     }
     let name = sys::c_string(ASIDE)?;
     match sys::file::mkdirat(group, &name, 0o755) {
@@ -132,7 +144,7 @@ fn move_aside(group: BorrowedFd<'_>) -> Result<(), Errno> {
         Err(errno) => return Err(errno),
     }
     let aside = sys::file::openat(Some(group), &name, crate::tree::DIRECTORY, 0)?;
-    for pid in table.lines() {
+    for pid in ours {
         match file::write(aside.as_fd(), c"cgroup.procs", pid) {
             Ok(()) | Err(Errno(libc::ESRCH)) => {}
             Err(errno) => return Err(errno),
@@ -141,17 +153,17 @@ fn move_aside(group: BorrowedFd<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether a process is this user's, or just gone; root may move any. One outside of our pid namespace is shown as `0`,
-/// which when written would mean ourselves.
-fn is_ours(pid: &str) -> bool {
+/// Whether a process is this user's; root may move any. `None` when it can't be seen. One outside of our pid namespace
+/// is shown as `0`, which when written would mean ourselves.
+fn is_ours(pid: &str) -> Option<bool> {
     let uid = sys::process::effective_uid();
     if pid == "0" || uid == 0 {
-        return pid != "0";
+        return Some(pid != "0");
     }
     // By its status: the directory of a process that can't be traced belongs to root, whosever it is.
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let real = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
-    real == Some(uid)
+    Some(real == Some(uid))
 }
 
 #[cfg(test)]

@@ -155,7 +155,7 @@ impl Cgroups {
     /// Removes the groups, which must be empty. False when one is left.
     pub(crate) fn destroy(&self) -> bool {
         // All of them, whatever becomes of the first.
-        self.paths().iter().fold(true, |all, path| remove(path) && all)
+        self.paths().iter().filter(|path| !remove(path)).count() == 0
     }
 }
 

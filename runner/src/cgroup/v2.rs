@@ -54,7 +54,11 @@ impl Groups {
         if controllers.is_empty() {
             return Ok(None);
         }
-        base::enable(sandbox.fd.as_fd(), &controllers).at(Step::MakeCgroup, &sandbox.path)?;
+        match base::enable(sandbox.fd.as_fd(), &controllers) {
+            // The base is a group of threads (cgroup.type), where no limit on memory can be.
+            Err(Errno(libc::EOPNOTSUPP)) => return Ok(None),
+            other => other.at(Step::MakeCgroup, &sandbox.path)?,
+        }
         let init = make(&sandbox, INIT).at(Step::MakeCgroup, &sandbox.path)?;
         let command = make(&sandbox, COMMAND).at(Step::MakeCgroup, &sandbox.path)?;
         let groups = Self { sandbox, init, command, controllers, throttles };

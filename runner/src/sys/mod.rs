@@ -1,6 +1,7 @@
 //! The one room with `unsafe`: thin wrappers, one function a system call, named as in its man page. They take borrowed
 //! descriptors and references, return owned ones, and turn -1 into errno. No policy lives here.
 #![expect(unsafe_code, reason = "system calls are made here and nowhere else in this crate")]
+#![expect(clippy::disallowed_methods, reason = "this is the room that the ban on `libc::syscall` leaves")]
 
 pub(crate) mod capability;
 mod entry;
