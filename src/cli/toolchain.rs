@@ -87,6 +87,7 @@ impl Toolchain {
             Self::Python => Question {
                 programs: &["python3", "python"],
                 args: &["-I", "-c", "import sys; print(sys.prefix); print(sys.base_prefix)"],
+                env: &[("PIP_CACHE_DIR", "/tmp/pip")],
                 ..plain
             },
             Self::Go => Question {

@@ -286,3 +286,22 @@ fn too_few_descriptors_and_processes_are_clean_errors() {
         );
     }
 }
+
+#[test]
+fn a_full_disk_is_a_clean_error_as_root() {
+    if !crate::support::is_root() {
+        return crate::support::host_cannot("needs root, to mount a small file system");
+    }
+    // The state directory lies on a file system with next to no room, which goes when the runner does.
+    let small = r#"mount -t tmpfs -o size=256k small "${PINFOLD_STATE_DIR%/*}" && exec "$0" "$@""#;
+    let text = "x".repeat(1 << 20);
+    let job = Job::new(&["true"]).files(&[("big", &text)]);
+    let failure = job.started_by(&["unshare", "--mount", "sh", "-c", small], &[]).failure();
+    assert!(failure.code == "files" && failure.message.contains("ENOSPC") && failure.hint.is_some(), "{failure:?}");
+    let full = r#"mount -t tmpfs -o size=4k,nr_inodes=2 full "${PINFOLD_STATE_DIR%/*}" && exec "$0" "$@""#;
+    let failure = Job::new(&["true"]).started_by(&["unshare", "--mount", "sh", "-c", full], &[]).failure();
+    assert!(
+        ["state", "workspace"].contains(&failure.code.as_str()) && failure.message.contains("ENOSPC"),
+        "{failure:?}"
+    );
+}
