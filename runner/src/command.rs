@@ -55,7 +55,7 @@ fn confine_and_execute(
     process::set_non_dumpable().at(Step::DropPrivileges, "non-dumpable")?;
     let strings = environment::Strings::new(plan).at(Step::Execute, "")?;
 
-    // The view is built, and init has given up its rights.
+    // The view is built.
     let Ready { root, terminal } = handoff.receive_ready()?;
     enter_root(&root)?;
     connect(pipes, terminal)?;
@@ -77,6 +77,8 @@ fn confine_and_execute(
     // Every descriptor but 0, 1 and 2 closes at exec, whoever opened it.
     file::close_on_exec_from(3).at(Step::ConnectStdio, "other descriptors")?;
     fence::restrict(plan)?;
+    // The old root is gone, and init has given up its rights: the guest never meets either.
+    handoff.receive_go()?;
     // The last thing before exec: a filter may forbid everything that was needed until here.
     if plan.forbids_set_id {
         let filter = policies::restrict_suid_sgid();

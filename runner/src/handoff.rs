@@ -60,9 +60,19 @@ impl Handoff {
         descriptors.pop().ok_or(Errno(libc::EBADF)).at(Step::MakeNamespaces, "net")
     }
 
-    /// Init's last word: the view is built, and init has given up its rights.
+    /// Init's second word: the view is built.
     pub(crate) fn send_ready(&self, ready: &Ready) -> Result<(), StepError> {
         self.send(b'r', [Some(&ready.root), ready.terminal.as_ref()].into_iter().flatten())
+    }
+
+    /// Init's last word: the old root is gone, and init has given up its rights.
+    pub(crate) fn send_go(&self) -> Result<(), StepError> {
+        self.send(b'g', [])
+    }
+
+    /// See [`Handoff::send_go`].
+    pub(crate) fn receive_go(&self) -> Result<(), StepError> {
+        self.receive(b'g').map(drop)
     }
 
     /// See [`Handoff::send_ready`].

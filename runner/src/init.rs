@@ -91,9 +91,11 @@ fn live(
     hand_out_workspace(plan, socket.as_fd())?;
     let terminal = open_terminal(plan, socket.as_fd())?;
 
-    guard()?;
-    // The last word: from here on the command's process does the rest without us.
     handoff.send_ready(&Ready { root, terminal })?;
+    view::root::leave_old()?;
+    guard()?;
+    // The last word: nothing of the old root is left, and init can do no more than serve.
+    handoff.send_go()?;
     drop(handoff);
     *status = None;
     serve(command, &socket, lifeline, &signals);

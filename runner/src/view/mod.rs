@@ -95,7 +95,7 @@ pub(crate) fn collect(job: &Job, caller: Option<Vec<Tree>>) -> Result<Collected,
 }
 
 /// Builds the new root and makes it this process's, and that of every process of this mount namespace that has the old
-/// one. Afterwards nothing of the old one can be reached. Returns the new root.
+/// one. Nothing of the old one can be reached by a path then; it is gone after [`root::leave_old`]. Returns the new root.
 pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<OwnedFd, StepError> {
     let root = tmpfs(Size::Bytes(ROOT_BYTES), "0755", WRITABLE)?;
     let view = View { root };
