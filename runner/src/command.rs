@@ -43,7 +43,6 @@ fn confine_and_execute(
     }
     process::setsid().at(Step::StartSession, "setsid")?;
     signal::reset_all().at(Step::StartSession, "signal dispositions")?;
-    sys::resource::reset_nice();
 
     // The id maps are written. Into the cgroup before anything of the job's is touched: it is counted and limited.
     let tasks = handoff.receive_entry()?;
@@ -79,6 +78,7 @@ fn confine_and_execute(
     fence::restrict(plan)?;
     // The old root is gone, and init has given up its rights: the guest never meets either.
     handoff.receive_go()?;
+    rlimit::set_open_files(plan.job)?;
     // The last thing before exec: a filter may forbid everything that was needed until here.
     if plan.forbids_set_id {
         let filter = policies::restrict_suid_sgid();

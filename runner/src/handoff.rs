@@ -33,9 +33,11 @@ impl Handoff {
 
     fn receive(&self, kind: u8) -> Result<Vec<OwnedFd>, StepError> {
         let mut buffer = [0];
-        match socket::receive(self.0.as_fd(), &mut buffer).at(Step::MakePipe, "the command's process")? {
-            (1, descriptors) if buffer[0] == kind => Ok(descriptors),
-            _ => process::exit_now(1),
+        match socket::receive(self.0.as_fd(), &mut buffer) {
+            Ok((1, descriptors)) if buffer[0] == kind => Ok(descriptors),
+            // It died, and has told why; with something of ours unread, that is ECONNRESET.
+            Ok(_) | Err(Errno(libc::ECONNRESET)) => process::exit_now(1),
+            Err(errno) => Err(errno).at(Step::MakePipe, "the command's process"),
         }
     }
 

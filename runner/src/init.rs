@@ -12,7 +12,7 @@ use crate::handoff::{Handoff, Ready};
 use crate::message::{News, Order, Report};
 use crate::plan::Plan;
 use crate::sys::process::{self, Fork};
-use crate::sys::{capability, file, poll, seccomp, signal, socket, terminal};
+use crate::sys::{capability, entry, file, poll, seccomp, signal, socket, terminal};
 use crate::view::{self, Tree, etc};
 use pinfold_runner::{Workspace, seccomp as policies};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,6 +34,7 @@ pub(crate) struct Inherited<'a> {
 
 /// Runs as init. Never returns.
 pub(crate) fn run(plan: &Plan<'_>, inherited: Inherited<'_>, pipes: Pipes, status: OwnedFd) -> ! {
+    entry::hide_arguments();
     let mut status = Some(status);
     if let Err(error) = live(plan, inherited, pipes, &mut status)
         && let Some(status) = status
@@ -166,6 +167,7 @@ fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signa
         fds.push(poll::entry(lifeline, libc::POLLRDHUP));
     }
     let mut end = None;
+    let mut is_orphaned = false;
     loop {
         // Before the first wait too: a child that ended before its signal was blocked sent none that we could read.
         while signal::next_signal(signals.as_fd()).is_some() {}
@@ -181,6 +183,7 @@ fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signa
             break;
         }
         if fds.get(2).is_some_and(|fd| fd.revents & (libc::POLLHUP | libc::POLLRDHUP | libc::POLLERR) != 0) {
+            is_orphaned = true;
             break;
         }
     }
@@ -192,7 +195,7 @@ fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signa
         }
     }
     if let Some(end) = end {
-        let report = Report::new(end, &process::usage_of_children());
+        let report = Report::new(end, is_orphaned, &process::usage_of_children());
         let _runner_is_dead = socket::send(socket.as_fd(), &News::Ended(report).encode(), &[]);
     }
     process::exit_now(0)

@@ -10,13 +10,11 @@ pub mod seccomp;
 pub use contract::artifact::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts};
 pub use contract::content::Content;
 pub use contract::isolation::{CgroupVersion, Groups, Isolation, Mechanism, Requirement, WorkspaceMechanism};
-pub use contract::job::{
-    AbsolutePath, Argv, Cwd, Environment, FileEntry, InvalidValue, Job, JobError, Mount, Network, Root, SandboxId,
-    Seccomp, User, Workspace, WorkspacePath,
-};
+pub use contract::job::{FileEntry, Job, JobError, Mount, Network, Root, Seccomp, Workspace};
 pub use contract::limit::{Limit, Limits};
 pub use contract::options::{ControlMessage, RunnerOptions};
 pub use contract::outcome::{Failure, Outcome, Status, Usage};
+pub use contract::text::{AbsolutePath, Argv, Cwd, Environment, InvalidValue, SandboxId, User, WorkspacePath};
 
 /// The version of the contract that this build speaks: the `version` of jobs and results.
 pub const CONTRACT_VERSION: u32 = 1;

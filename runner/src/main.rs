@@ -48,6 +48,7 @@ fn main() -> u8 {
         return answer(&Outcome::failed("", Failure::new("threads", "the runner must be started with one thread")));
     }
     sys::signal::ignore_sigpipe();
+    sys::resource::reset_nice();
     // What is made on the host has the modes that are written here, whatever the starter's umask is.
     sys::file::umask(0o022);
     let options = match RunnerOptions::parse(std::env::args().skip(1)) {

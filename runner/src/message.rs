@@ -55,6 +55,8 @@ pub(crate) enum News {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Report {
     pub(crate) end: End,
+    /// Whether init killed it because the supervisor's end of the lifeline was closed.
+    pub(crate) is_orphaned: bool,
     pub(crate) user_ms: f64,
     pub(crate) system_ms: f64,
     pub(crate) read_bytes: u64,
@@ -62,12 +64,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(end: End, usage: &libc::rusage) -> Self {
+    pub(crate) fn new(end: End, is_orphaned: bool, usage: &libc::rusage) -> Self {
         let ms = |time: libc::timeval| time.tv_sec as f64 * 1e3 + time.tv_usec as f64 / 1e3;
         // getrusage(2) counts blocks of 512 bytes, whatever the file system's are.
         let bytes = |blocks: i64| u64::try_from(blocks).unwrap_or(0) * 512;
         Self {
             end,
+            is_orphaned,
             user_ms: ms(usage.ru_utime),
             system_ms: ms(usage.ru_stime),
             read_bytes: bytes(usage.ru_inblock),
@@ -89,7 +92,7 @@ impl News {
                     End::Exited(code) => (0u8, code),
                     End::Signaled(signal) => (1u8, signal),
                 };
-                let mut bytes = vec![b'e', kind];
+                let mut bytes = vec![b'e', kind | u8::from(report.is_orphaned) << 1];
                 bytes.extend_from_slice(&number.to_le_bytes());
                 bytes.extend_from_slice(&report.user_ms.to_le_bytes());
                 bytes.extend_from_slice(&report.system_ms.to_le_bytes());
@@ -108,9 +111,10 @@ impl News {
                 let number = i32::from_le_bytes(bytes.get(2..6)?.try_into().ok()?);
                 let word =
                     |index: usize| -> Option<[u8; 8]> { bytes.get(6 + index * 8..14 + index * 8)?.try_into().ok() };
-                let end = if bytes[1] == 0 { End::Exited(number) } else { End::Signaled(number) };
+                let end = if bytes[1] & 1 == 0 { End::Exited(number) } else { End::Signaled(number) };
                 Some(Self::Ended(Report {
                     end,
+                    is_orphaned: bytes[1] & 2 != 0,
                     user_ms: f64::from_le_bytes(word(0)?),
                     system_ms: f64::from_le_bytes(word(1)?),
                     read_bytes: u64::from_le_bytes(word(2)?),

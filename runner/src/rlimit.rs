@@ -2,8 +2,9 @@
 //! have, and those that stand in where there is no cgroup.
 
 use crate::failure::{At, Step, StepError};
+use crate::sys::Errno;
 use crate::sys::resource::lower;
-use pinfold_runner::{Job, Limit};
+use pinfold_runner::{Job, Limit, Limits};
 
 /// The main thread's stack, and the default of every other: what shells give people.
 const STACK_BYTES: u64 = 8 << 20;
@@ -11,6 +12,17 @@ const STACK_BYTES: u64 = 8 << 20;
 const LOCKED_BYTES: u64 = 8 << 20;
 /// Bytes in POSIX message queues, mq_overview(7): the kernel's default.
 const QUEUE_BYTES: u64 = 819_200;
+
+/// Limits open files, last of all: setting up takes more descriptors than a job may allow its command.
+pub(crate) fn set_open_files(job: &Job) -> Result<(), StepError> {
+    let Limit::At(files) = job.limits.open_files else { return Ok(()) };
+    let set = lower(libc::RLIMIT_NOFILE, files).at(Step::SetResourceLimit, "nofile")?;
+    // Less than the default is no worse a fence; less than what was asked for is not what was asked for.
+    if set < files && job.limits.open_files != Limits::default().open_files {
+        return Err(Errno(libc::EPERM)).at(Step::SetResourceLimit, format!("nofile = {files}"));
+    }
+    Ok(())
+}
 
 /// Sets hard and soft limits alike. `alone`: no cgroup holds memory, processes and CPU time.
 pub(crate) fn set(job: &Job, alone: bool) -> Result<(), StepError> {
@@ -22,13 +34,6 @@ pub(crate) fn set(job: &Job, alone: bool) -> Result<(), StepError> {
     lower(libc::RLIMIT_MSGQUEUE, QUEUE_BYTES).at(Step::SetResourceLimit, "msgqueue")?;
     lower(libc::RLIMIT_NICE, 0).at(Step::SetResourceLimit, "nice")?;
     lower(libc::RLIMIT_RTPRIO, 0).at(Step::SetResourceLimit, "rtprio")?;
-    if let Limit::At(files) = limits.open_files {
-        let set = lower(libc::RLIMIT_NOFILE, files).at(Step::SetResourceLimit, "nofile")?;
-        let is_less = set < files && files != 1024;
-        if is_less {
-            return Err(crate::sys::Errno(libc::EPERM)).at(Step::SetResourceLimit, format!("nofile = {files}"));
-        }
-    }
     if !alone {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 //! to a name from inside: everything goes through descriptors, and no link is followed.
 
 use crate::sys::{self, Errno, file};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -99,9 +99,9 @@ pub(crate) struct Size {
 
 /// Adds up the space that a tree takes on disk while programs may be changing it: what vanishes meanwhile is skipped.
 /// Files with several names count once. Also returns the inodes seen, so that open but unlinked files can be added.
-pub(crate) fn size(root: BorrowedFd<'_>) -> (Size, HashSet<u64>) {
+pub(crate) fn size(root: BorrowedFd<'_>) -> (Size, BTreeSet<u64>) {
     let mut size = Size::default();
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let device = file::fstat(root).map(|stat| stat.st_dev).unwrap_or_default();
     let Ok(top) = file::openat(Some(root), c".", DIRECTORY, 0) else { return (size, seen) };
     let mut stack: Vec<(OwnedFd, Vec<CString>)> = vec![(top, Vec::new())];

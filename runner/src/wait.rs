@@ -183,6 +183,9 @@ impl Watched<'_> {
             (Some(News::Ended(report)), _) => {
                 // The command can't end before it was executed; the status may just not have been looked at.
                 self.read_status(progress);
+                if report.is_orphaned {
+                    progress.ending.cause = progress.ending.cause.or(Some(Status::Cancelled));
+                }
                 progress.ending.report = Some(report);
                 progress.ending.ended = Some(Instant::now());
             }

@@ -2,7 +2,7 @@
 
 use crate::sys::file;
 use crate::tree;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ impl Disk {
     }
 
     /// Space of files that have no name any more but are held open by a process of the sandbox.
-    fn unlinked(&self, processes: &[i32], seen: &mut HashSet<u64>) -> u64 {
+    fn unlinked(&self, processes: &[i32], seen: &mut BTreeSet<u64>) -> u64 {
         use std::os::unix::fs::MetadataExt;
         let device = file::fstat(self.root.as_fd()).map(|stat| stat.st_dev).unwrap_or_default();
         let mut bytes = 0;

@@ -126,10 +126,8 @@ fn the_cpu_quota_holds_with_many_spinners() {
 
 #[test]
 fn cpu_time_is_limited_over_all_processes_however_short_they_live() {
-    if !held() {
-        return;
-    }
     for arguments in [["spin", "60000"], ["spinners", "4"], ["short-spinners", "3"]] {
+        // Without a cgroup, what is over between two looks is counted once somebody has reaped it.
         let answer = Job::probe("process", &arguments).limit("cpu_ms", 300).limit("wall_ms", 60_000).run();
         let usage = &answer.is(Status::CpuExceeded).outcome.usage;
         let used = usage.user_ms.unwrap() + usage.system_ms.unwrap();

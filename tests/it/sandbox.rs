@@ -71,9 +71,9 @@ impl Job {
     pub(crate) fn from(json: Value) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // A test binary that runs beside this one has another number; far from the range that people's jobs run in.
-        let first = 0x7100_0000 + ((std::process::id() % 200) << 20) + NEXT.fetch_add(1, Ordering::Relaxed) * 128;
+        let first = 0x7100_0000 + ((std::process::id() % 3800) << 16) + NEXT.fetch_add(1, Ordering::Relaxed) * 16;
         let runner = vec![runner().to_str().unwrap().to_owned()];
-        Self { json, state: Scratch::new(), uids: (first, first + 127), runner }
+        Self { json, state: Scratch::new(), uids: (first, first + 15), runner }
     }
 
     /// A shell script.

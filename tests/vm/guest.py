@@ -1,5 +1,5 @@
-"""What must hold on a host under systemd with cgroup v2 alone. `run` starts this in the virtual machine, as root, from a
-service of the system. One line a check, and what was found where it failed; the last line counts them."""
+"""What must hold on a host under systemd with cgroup v2 alone. `run` starts this in the virtual machine, as root, from
+a service of the system. One line a check, and what was found where it failed; the last line counts them."""
 
 import json
 import os
@@ -24,7 +24,8 @@ PLACES = {
     "root in a login session": "su -l root -c {quoted}",
     "user in a delegated scope": "su -l user -c 'exec " + SCOPE + " {}'",
     "user in a delegated scope, with a shell": "su -l user -c " + shlex.quote(SCOPE + " sh -c '{}; exit $?'"),
-    "user in a delegated service of his own": "su -l user -c 'systemd-run --user --quiet --pipe --wait -p Delegate=yes {}'",
+    "user in a delegated service of his own": "su -l user -c "
+    "'systemd-run --user --quiet --pipe --wait -p Delegate=yes {}'",
     "user in a delegated service": "systemd-run --quiet --uid=1000 --pipe --wait -p Delegate=yes {}",
     "user by PAM, in a delegated scope": "systemd-run --quiet --uid=1000 --pipe --wait -p PAMName=login "
     "-E XDG_RUNTIME_DIR=/run/user/1000 " + SCOPE + " {}",
@@ -124,7 +125,7 @@ def by_supervisor(name, place):
 
 def container(name):
     """Root in a cgroup namespace of its own with the hierarchy mounted anew, as in a container that may write to it."""
-    inside = "umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && cat /sys/fs/cgroup/cgroup.subtree_control && exec"
+    inside = f"umount -l {CGROUP} && mount -t cgroup2 none {CGROUP} && exec"
     place = "systemd-run --quiet --pipe --wait -p Delegate=yes unshare -Cm sh -c '" + inside + " {}'"
     done = shell(started(place, RUNNER), input=json.dumps({"command": ["cat", "/proc/self/cgroup"]}))
     lines = done.stdout.strip().splitlines()
@@ -137,8 +138,8 @@ def container(name):
 def killed(name, place, sweeper, state):
     """The runner is shot; the sandbox dies with it, and the next sweep takes away what is left."""
     job = json.dumps({"command": ["sh", "-c", "sleep 60 & sleep 60"]})
-    process = subprocess.Popen(started(place, RUNNER), shell=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(started(place, RUNNER), shell=True, text=True, stdin=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process.stdin.write(job)
     process.stdin.close()
     deadline = time.monotonic() + 20
@@ -160,6 +161,22 @@ def killed(name, place, sweeper, state):
     check(f"{name}: something was there to sweep", bool(before), before)
     check(f"{name}: the sweep", done.returncode == 0 and not os.listdir(state), (done, os.listdir(state)))
     nothing_left(name)
+
+
+def killed_early(name):
+    """Shot at any moment of its start, the runner leaves no group that the next sweep doesn't find."""
+    job = json.dumps({"command": ["sleep", "60"], "limits": {"cpus": 1}}).encode()
+    for round in range(16):
+        process = subprocess.Popen([RUNNER], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        process.stdin.write(job)
+        process.stdin.close()
+        time.sleep(round * 0.01)
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 10
+    while (left := groups() + os.listdir(STATES["root"])) and time.monotonic() < deadline:
+        shell(RUNNER + " --sweep")
+    check(name, not left, left)
 
 
 def members(path):
@@ -211,7 +228,8 @@ def terminal(name):
 def two_at_once(name, place):
     job = json.dumps({"command": ["sh", "-c", "sleep 2; cat /proc/self/cgroup"], "require": ["memory", "pids"]})
     command = started(place, RUNNER)
-    running = [subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, shell=True, **pipe) for _ in range(2)]
     for process in running:
         process.stdin.write(job)
         process.stdin.close()
@@ -237,7 +255,8 @@ def foreign(name):
         file.write(str(stranger.pid))
     said = process.communicate("go\n", timeout=60)[0].splitlines()
     result = json.loads(said[0])
-    check(f"{name}: isolation", result["isolation"]["cgroup"] is None and result["isolation"]["memory"] == "rlimit", result)
+    isolation = result["isolation"]
+    check(f"{name}: isolation", isolation["cgroup"] is None and isolation["memory"] == "rlimit", result)
     check(f"{name}: nobody is moved", "pinfold" not in said[1], said)
     stranger.kill()
     stranger.wait()
@@ -257,6 +276,7 @@ def main():
     two_at_once("root in a service", "{}")
     two_at_once("user in a delegated scope", user)
     killed("root's runner shot", "{}", "{}", STATES["root"])
+    killed_early("root's runner shot while it starts")
     killed("user's runner shot", user, "su -l user -c {quoted}", STATES["user"])
     shell_in_scope("user's shell in a delegated scope")
     terminal("user's terminal")

@@ -147,8 +147,14 @@ fn parent(table: &str, controller: &str) -> Option<Directory> {
 fn make(parent: &Directory, controller: &'static str, name: &str) -> Result<Group, Errno> {
     let c_name = sys::c_string(name)?;
     sys::file::mkdirat(parent.fd.as_fd(), &c_name, 0o755)?;
-    let fd = sys::file::openat(Some(parent.fd.as_fd()), &c_name, crate::tree::DIRECTORY, 0)?;
-    let tasks = sys::file::openat(Some(fd.as_fd()), c"tasks", libc::O_WRONLY, 0)?;
     let path = format!("{}/{name}", parent.path);
-    Ok(Group { controller, directory: Directory { path, fd }, tasks })
+    let opened = sys::file::openat(Some(parent.fd.as_fd()), &c_name, crate::tree::DIRECTORY, 0)
+        .and_then(|fd| Ok((sys::file::openat(Some(fd.as_fd()), c"tasks", libc::O_WRONLY, 0)?, fd)));
+    match opened {
+        Ok((tasks, fd)) => Ok(Group { controller, directory: Directory { path, fd }, tasks }),
+        Err(errno) => {
+            super::remove(&path);
+            Err(errno)
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Artifacts: which files of the workspace are copied out, and what became of each.
 
 use super::content::Content;
-use super::job::{AbsolutePath, WorkspacePath};
+use super::text::{AbsolutePath, WorkspacePath};
 use serde::{Deserialize, Serialize};
 
 /// Files and folders of the workspace to copy out when nothing of the sandbox runs any more.

@@ -9,3 +9,4 @@ pub mod options;
 pub mod outcome;
 #[cfg(test)]
 mod tests;
+pub mod text;

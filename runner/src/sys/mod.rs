@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the room that the ban on `libc::syscall` leaves")]
 
 pub(crate) mod capability;
-mod entry;
+pub(crate) mod entry;
 pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod landlock;

@@ -16,7 +16,7 @@ pub(crate) fn lower(resource: libc::__rlimit_resource_t, value: u64) -> Result<u
 }
 
 /// Sets the nice value of this process to 0 where that is allowed: `setpriority(2)`. A higher one that was inherited
-/// stays where only CAP_SYS_NICE could lower it; it costs the sandbox time and gives it nothing.
+/// stays where only CAP_SYS_NICE, on the host, could lower it; it costs the sandbox time and gives it nothing.
 pub(crate) fn reset_nice() {
     // SAFETY: takes no memory.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
