@@ -17,6 +17,7 @@ use crate::view::{self, Tree, etc};
 use pinfold_runner::{Workspace, seccomp as policies};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// What init inherits from the runner.
 pub(crate) struct Inherited<'a> {
@@ -158,6 +159,10 @@ fn guard() -> Result<(), StepError> {
     seccomp::set_mode_filter(policies::init().instructions()).at(Step::GuardInit, "seccomp")
 }
 
+/// How long what was killed may take to be gone, so that it is counted. Whoever is stuck longer, the kernel ends with
+/// init: nothing in the sandbox may keep init from ending, least of all when the runner is dead.
+const REAPING: Duration = Duration::from_secs(1);
+
 /// Waits for the command's end, for orders, and for the death of those who own the sandbox. Whichever comes, all that
 /// is left is killed at its end.
 fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signals: &OwnedFd) {
@@ -189,9 +194,19 @@ fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signa
     }
     // Kills every process but this one; the kernel lets no fork slip through between (kill(2), -1).
     let _none_left = signal::kill(-1, libc::SIGKILL);
-    while let Ok(Some((pid, how, _))) = process::wait(-1, true) {
-        if pid == command {
-            end = Some(how);
+    let deadline = Instant::now() + REAPING;
+    // An error says that there is no child left.
+    while let Ok(reaped) = process::wait(-1, false) {
+        match reaped {
+            Some((pid, how, _)) if pid == command => end = Some(how),
+            Some(_) => {}
+            None => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() || poll::poll(&mut fds[..1], Some(left)).is_err() {
+                    break;
+                }
+                while signal::next_signal(signals.as_fd()).is_some() {}
+            }
         }
     }
     if let Some(end) = end {

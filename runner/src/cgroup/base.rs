@@ -165,15 +165,3 @@ fn is_ours(pid: &str) -> Option<bool> {
     let real = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
     Some(real == Some(uid))
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_last_word_on_delegation_counts() {
-        let says = |text: &str| super::says_delegate(text);
-        assert!(says("[Scope]\nDelegate=yes\n") && says("Delegate=memory pids") && says("Delegate=no\nDelegate=1"));
-        assert!(
-            !says("[Scope]\n") && !says("Delegate=\n") && !says("Delegate=yes\nDelegate=no") && !says("#Delegate=yes")
-        );
-    }
-}

@@ -100,9 +100,12 @@ fn feature(requirement: Requirement, isolation: &Isolation, refusal: Option<&Fai
             CgroupVersion::V2 => "v2".to_owned(),
         }),
         Requirement::Landlock => isolation.landlock.map(|abi| format!("ABI {abi}")),
-        Requirement::Memory => mechanism(isolation.memory),
-        Requirement::Pids => mechanism(isolation.pids),
-        Requirement::Cpu => mechanism(isolation.cpu),
+        Requirement::Memory => mechanism(isolation.memory, "rlimit, for each process alone"),
+        // Counted per user and user namespace, of which the sandbox has its own.
+        Requirement::Pids => mechanism(isolation.pids, "rlimit, of the sandbox's own user"),
+        // The job that was tried has no limit on CPU time; with one it would be watched.
+        Requirement::Cpu => mechanism(isolation.cpu, "rlimit")
+            .or_else(|| Some("`--cpu-time` is watched, `--cpus` can't be had".to_owned())),
         Requirement::Workspace => match isolation.workspace {
             WorkspaceMechanism::Tmpfs => Some("tmpfs".to_owned()),
             WorkspaceMechanism::Quota => Some("quota".to_owned()),
@@ -127,10 +130,10 @@ fn feature(requirement: Requirement, isolation: &Isolation, refusal: Option<&Fai
     Feature { name: requirement.name(), state, how: how.unwrap_or_else(why) }
 }
 
-fn mechanism(mechanism: Mechanism) -> Option<String> {
+fn mechanism(mechanism: Mechanism, rlimit: &str) -> Option<String> {
     match mechanism {
         Mechanism::Cgroup => Some("cgroup".to_owned()),
-        Mechanism::Rlimit => Some("rlimit, for each process alone".to_owned()),
+        Mechanism::Rlimit => Some(rlimit.to_owned()),
         Mechanism::Watched => Some("watched".to_owned()),
         Mechanism::None => None,
     }
