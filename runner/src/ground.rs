@@ -117,7 +117,11 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
         landlock: plan.landlock,
         cgroup: cgroups.version(),
         memory: mechanism(cgroups.memory(), limits.memory_bytes != Limit::Max),
-        pids: mechanism(cgroups.pids(), limits.pids != Limit::Max),
+        // RLIMIT_NPROC counts the sandbox's own user, and is set beside a cgroup too.
+        pids: match mechanism(cgroups.pids(), limits.pids != Limit::Max) {
+            Mechanism::None if limits.pids != Limit::Max => Mechanism::Rlimit,
+            other => other,
+        },
         cpu: match mechanism(cgroups.cpu(), limits.cpu_ms != Limit::Max) {
             // RLIMIT_CPU for each process, and all of them together by looking.
             Mechanism::Rlimit => Mechanism::Watched,

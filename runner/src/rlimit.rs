@@ -34,6 +34,10 @@ pub(crate) fn set(job: &Job, alone: bool) -> Result<(), StepError> {
     lower(libc::RLIMIT_MSGQUEUE, QUEUE_BYTES).at(Step::SetResourceLimit, "msgqueue")?;
     lower(libc::RLIMIT_NICE, 0).at(Step::SetResourceLimit, "nice")?;
     lower(libc::RLIMIT_RTPRIO, 0).at(Step::SetResourceLimit, "rtprio")?;
+    if let Limit::At(count) = limits.pids {
+        // Counted per user and user namespace (since Linux 5.14), so this is the sandbox's own count; init is in it.
+        lower(libc::RLIMIT_NPROC, count + 1).at(Step::SetResourceLimit, "nproc")?;
+    }
     if !alone {
         return Ok(());
     }
@@ -41,10 +45,6 @@ pub(crate) fn set(job: &Job, alone: bool) -> Result<(), StepError> {
         // Of each process: heap and private writable mappings (since Linux 4.7). RLIMIT_AS would count what the JVM,
         // Go and Node merely reserve, and break them.
         lower(libc::RLIMIT_DATA, bytes).at(Step::SetResourceLimit, "data")?;
-    }
-    if let Limit::At(count) = limits.pids {
-        // Counted per user and user namespace (since Linux 5.14), so this is the sandbox's own count; init is in it.
-        lower(libc::RLIMIT_NPROC, count + 1).at(Step::SetResourceLimit, "nproc")?;
     }
     if let Limit::At(ms) = limits.cpu_ms {
         lower(libc::RLIMIT_CPU, ms.div_ceil(1000)).at(Step::SetResourceLimit, "cpu")?;
