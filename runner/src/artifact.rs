@@ -5,6 +5,7 @@ use crate::failure::{At, Step, StepError};
 use crate::sys::file::{self, Resolve};
 use crate::sys::{self, Errno};
 use crate::tree;
+use crate::wait::Owners;
 use pinfold_runner::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, Content, Job, Workspace};
 use sha2::{Digest, Sha256};
 use std::ffi::CString;
@@ -66,10 +67,16 @@ pub(crate) struct Collected {
 }
 
 /// Copies everything that `artifacts` names from `workspace`.
-pub(crate) fn collect(artifacts: &Artifacts, workspace: BorrowedFd<'_>, destination: &Destination) -> Collected {
+pub(crate) fn collect(
+    artifacts: &Artifacts,
+    workspace: BorrowedFd<'_>,
+    destination: &Destination,
+    owners: &Owners,
+) -> Collected {
     let mut collector = Collector {
         workspace,
         destination: destination.dir.as_fd(),
+        owners,
         done: Collected::default(),
         bytes: 0,
         entries: 0,
@@ -88,6 +95,7 @@ pub(crate) fn collect(artifacts: &Artifacts, workspace: BorrowedFd<'_>, destinat
 struct Collector<'a> {
     workspace: BorrowedFd<'a>,
     destination: BorrowedFd<'a>,
+    owners: &'a Owners,
     done: Collected,
     bytes: u64,
     entries: usize,
@@ -141,6 +149,7 @@ impl Collector<'_> {
             (parts.len() > DEEPEST, ArtifactErrorCode::TooDeep, false),
             (self.entries > MOST_FILES, ArtifactErrorCode::TooMany, true),
             (Instant::now() > self.deadline, ArtifactErrorCode::TooSlow, true),
+            (self.owners.say_stop(), ArtifactErrorCode::Cancelled, true),
         ];
         if let Some((_, code, ends_all)) = budget.into_iter().find(|(is_passed, ..)| *is_passed) {
             self.exhausted |= ends_all;
@@ -207,6 +216,10 @@ impl Collector<'_> {
             if Instant::now() > self.deadline {
                 self.exhausted = true;
                 return Err((ArtifactErrorCode::TooSlow, None));
+            }
+            if self.owners.say_stop() {
+                self.exhausted = true;
+                return Err((ArtifactErrorCode::Cancelled, None));
             }
             hash.update(&buffer[..length]);
             file::write_all(target.as_fd(), &buffer[..length]).map_err(refusal)?;

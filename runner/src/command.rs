@@ -12,7 +12,7 @@ use crate::sys::process;
 use crate::sys::{self, Errno, capability, file, network, seccomp, signal, terminal};
 use crate::{environment, fence, rlimit};
 use pinfold_runner::{FileEntry, seccomp as policies};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// The command's ends of its pipes. Without a stdin it gets the sandbox's `/dev/null`; with a terminal it has no pipes.
 pub(crate) struct Pipes {
@@ -21,9 +21,17 @@ pub(crate) struct Pipes {
     pub(crate) stderr: Option<OwnedFd>,
 }
 
+impl Pipes {
+    /// All descriptors in it.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        [&self.stdin, &self.stdout, &self.stderr].into_iter().flatten().map(AsRawFd::as_raw_fd)
+    }
+}
+
 /// Becomes the command, or says on `status` which step failed. Never returns. `in_group`: it was born in its cgroup.
 pub(crate) fn run(plan: &Plan<'_>, pipes: Pipes, status: Option<OwnedFd>, handoff: &Handoff, in_group: bool) -> ! {
-    let Err(error) = confine_and_execute(plan, pipes, handoff, in_group);
+    let kept = status.iter().map(AsRawFd::as_raw_fd).chain([handoff.number()]).collect::<Vec<_>>();
+    let Err(error) = confine_and_execute(plan, pipes, handoff, in_group, &kept);
     if let Some(status) = status {
         let _runner_is_dead = file::write_all(status.as_fd(), &error.encode());
     }
@@ -36,7 +44,11 @@ fn confine_and_execute(
     pipes: Pipes,
     handoff: &Handoff,
     in_group: bool,
+    kept: &[RawFd],
 ) -> Result<std::convert::Infallible, StepError> {
+    // Nothing of init's or the starter's from here on: paths of the job's are resolved by this process, and a link in
+    // /proc leads to whatever a process holds open (CVE-2024-21626).
+    file::close_all_but(kept.iter().copied().chain(pipes.numbers())).at(Step::ConnectStdio, "other descriptors")?;
     // While init collects the host's mounts and builds the view: first the dearest step of all.
     if plan.own_network() {
         handoff.send_network(make_network()?)?;
@@ -47,9 +59,11 @@ fn confine_and_execute(
     // The id maps are written. Into the cgroup before anything of the job's is touched: it is counted and limited.
     let tasks = handoff.receive_entry()?;
     join_cgroup(&tasks)?;
+    let alone = !in_group && tasks.is_empty();
+    drop(tasks);
     // Only now a cgroup namespace, so that its root is the command's own group: /proc/self/cgroup says `/`.
     process::unshare(libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
-    rlimit::set(plan.job, !in_group && tasks.is_empty())?;
+    rlimit::set(plan.job, alone)?;
     become_user(plan)?;
     process::set_non_dumpable().at(Step::DropPrivileges, "non-dumpable")?;
     let strings = environment::Strings::new(plan).at(Step::Execute, "")?;
@@ -57,6 +71,7 @@ fn confine_and_execute(
     // The view is built.
     let Ready { root, terminal } = handoff.receive_ready()?;
     enter_root(&root)?;
+    drop(root);
     connect(pipes, terminal)?;
     // No capability from here on. The user id is the only one that exists here, and init has it too.
     capability::drop_all().at(Step::DropPrivileges, "capabilities")?;
@@ -68,12 +83,12 @@ fn confine_and_execute(
     for entry in &plan.job.files {
         write_file(&workspace, entry).at(Step::WriteFile, entry.path.as_str())?;
     }
-    file::fchdir(workspace.as_fd()).at(Step::EnterDirectory, pinfold_runner::WORKSPACE)?;
     let cwd = plan.job.cwd.as_str();
-    let directory = sys::c_string(cwd).at(Step::EnterDirectory, cwd)?;
-    file::chdir(&directory).at(Step::EnterDirectory, cwd)?;
+    enter_directory(&workspace, cwd).at(Step::EnterDirectory, cwd)?;
+    drop(workspace);
 
-    // Every descriptor but 0, 1 and 2 closes at exec, whoever opened it.
+    // Exec resolves the command's path before it closes anything.
+    file::close_all_but(kept.iter().copied()).at(Step::ConnectStdio, "other descriptors")?;
     file::close_on_exec_from(3).at(Step::ConnectStdio, "other descriptors")?;
     fence::restrict(plan)?;
     // The old root is gone, and init has given up its rights: the guest never meets either.
@@ -131,6 +146,14 @@ fn connect(pipes: Pipes, terminal: Option<OwnedFd>) -> Result<(), StepError> {
         file::dup_onto(fd.as_fd(), standard).at(Step::ConnectStdio, name)?;
     }
     Ok(())
+}
+
+/// Enters the directory in which the command starts: absolute in the sandbox, or relative to the workspace. An earlier job
+/// may have left links there; they lead nowhere but into the view, and none of `/proc`'s to what we hold is followed.
+fn enter_directory(workspace: &OwnedFd, path: &str) -> Result<(), Errno> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let directory = file::openat2(workspace.as_fd(), &sys::c_string(path)?, flags, 0, Resolve::NoMagicLinks)?;
+    file::fchdir(directory.as_fd())
 }
 
 /// Writes one file below the workspace, where an earlier job may have left links: none is followed, and nothing is

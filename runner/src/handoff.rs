@@ -2,7 +2,7 @@
 
 use crate::failure::{At, Step, StepError};
 use crate::sys::{Errno, process, socket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// One end. The other end's death is end-of-file here, and ends this process too: whoever died has told why.
 pub(crate) struct Handoff(OwnedFd);
@@ -20,6 +20,11 @@ impl Handoff {
     pub(crate) fn pair() -> Result<(Self, Self), StepError> {
         let (ours, theirs) = socket::socketpair().at(Step::MakePipe, "the command's process")?;
         Ok((Self(ours), Self(theirs)))
+    }
+
+    /// This end's descriptor.
+    pub(crate) fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 
     fn send<'a>(&self, kind: u8, descriptors: impl IntoIterator<Item = &'a OwnedFd>) -> Result<(), StepError> {

@@ -15,7 +15,7 @@ use crate::sys::process::{self, Fork};
 use crate::sys::{capability, entry, file, poll, seccomp, signal, socket, terminal};
 use crate::view::{self, Tree, etc};
 use pinfold_runner::{Workspace, seccomp as policies};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -33,9 +33,23 @@ pub(crate) struct Inherited<'a> {
     pub(crate) command_group: Option<BorrowedFd<'a>>,
 }
 
+impl Inherited<'_> {
+    /// All descriptors in it.
+    fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        let trees = self.trees.iter().flatten().map(|tree| tree.mount.as_raw_fd());
+        let borrowed = [self.lifeline, self.command_group].into_iter().flatten().map(|fd| fd.as_raw_fd());
+        trees.chain(borrowed).chain([self.socket.as_raw_fd()])
+    }
+}
+
 /// Runs as init. Never returns.
 pub(crate) fn run(plan: &Plan<'_>, inherited: Inherited<'_>, pipes: Pipes, status: OwnedFd) -> ! {
     entry::hide_arguments();
+    // Whatever else the runner had open is closed, whoever owns it in its frames, which never end here: the sandbox
+    // holds nothing of the starter's, and keeps nobody waiting for an end-of-file.
+    if file::close_all_but(inherited.numbers().chain(pipes.numbers()).chain([status.as_raw_fd()])).is_err() {
+        process::exit_now(1);
+    }
     let mut status = Some(status);
     if let Err(error) = live(plan, inherited, pipes, &mut status)
         && let Some(status) = status
@@ -74,6 +88,7 @@ fn live(
     let mut collected = view::collect(plan.job, trees)?;
     let (slot, _lock, tasks) = await_begin(socket.as_fd());
     handoff.send_entry(&tasks)?;
+    drop(tasks);
     if plan.job.workspace == Workspace::Temp {
         collected.take_workspace(&state.join(slot.to_string()).join("workspace"))?;
     }

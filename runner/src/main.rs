@@ -32,7 +32,6 @@ mod wait;
 mod watch;
 
 use pinfold_runner::{Failure, Job, MAX_JOB_BYTES, Outcome, RunnerOptions, Status};
-use std::io::{Read, Write};
 use std::time::Instant;
 
 /// What the runner exits with when Pinfold could not do what the job asked.
@@ -91,26 +90,31 @@ fn run_job(options: &RunnerOptions, start: Instant) -> Result<Outcome, (String, 
 /// Reads stdin to its end. Nothing starts before: half a job must never run.
 fn read_job() -> Result<Vec<u8>, Failure> {
     let mut json = Vec::new();
-    let read = std::io::stdin().lock().take(MAX_JOB_BYTES as u64 + 1).read_to_end(&mut json);
-    match read {
-        Err(error) => Err(Failure::new("bad_job", format!("failed to read the job from stdin: {error}"))),
-        Ok(_) if json.len() > MAX_JOB_BYTES => {
+    match sys::file::read_standard_in(&mut json, MAX_JOB_BYTES + 1) {
+        Err(errno) => Err(Failure::new("bad_job", format!("failed to read the job from stdin: {errno}"))),
+        Ok(()) if json.len() > MAX_JOB_BYTES => {
             Err(Failure::new("bad_job", format!("the job is longer than {MAX_JOB_BYTES} bytes")))
         }
-        Ok(_) if json.is_empty() => Err(Failure::new("bad_job", "there is no job on stdin")
+        Ok(()) if json.is_empty() => Err(Failure::new("bad_job", "there is no job on stdin")
             .with_hint("pinfold-runner reads one JSON job to end-of-file; people want `pinfold run`")),
-        Ok(_) => Ok(json),
+        Ok(()) => Ok(json),
     }
 }
 
-/// Writes the one line. Where nobody reads it any more there is nobody to tell that either.
+/// Writes the one line.
 fn answer(outcome: &Outcome) -> u8 {
     let mut line = match serde_json::to_vec(outcome) {
         Ok(line) => line,
         Err(_a_result_is_always_json) => return FAILED,
     };
     line.push(b'\n');
-    let mut stdout = std::io::stdout().lock();
-    let _nobody_reads = stdout.write_all(&line).and_then(|()| stdout.flush());
-    if outcome.status == Status::Failed { FAILED } else { 0 }
+    // From here on nothing is left to be undone: a signal may end us while we wait for a reader. Those that came before
+    // have cancelled the job, and its result is still written.
+    sys::signal::forget_pending(&[libc::SIGTERM, libc::SIGINT]);
+    let _stays_blocked = sys::signal::unblock_all();
+    match sys::file::write_standard_out(&line) {
+        // Where nobody reads it any more there is nobody to tell that either.
+        Ok(()) | Err(sys::Errno(libc::EPIPE)) if outcome.status != Status::Failed => 0,
+        _ => FAILED,
+    }
 }

@@ -229,8 +229,7 @@ impl Sandbox<'_> {
         let stdin = Input::new(ends.stdin, descriptors.stdin, job.stdin.as_bytes().to_vec());
         Ok(Watched {
             init,
-            signals,
-            lifeline: descriptors.lifeline,
+            owners: wait::Owners::new(signals, descriptors.lifeline),
             status: Some(ends.status),
             stdin: stdin.at(Step::MakePipe, "stdin")?,
             stdout: Output::new(ends.stdout, sink(descriptors.stdout), cap).at(Step::MakePipe, "stdout")?,
@@ -258,7 +257,8 @@ impl Sandbox<'_> {
         }
         let ended = ending.ended;
         let outcome = self.outcome(&ground, ending, streams);
-        let outcome = outcome.map(|(outcome, in_memory)| self.with_artifacts(outcome, in_memory, &ground, destination));
+        let outcome = outcome
+            .map(|(outcome, in_memory, owners)| self.with_artifacts(outcome, in_memory, &owners, &ground, destination));
         ground.clear();
         init.end()?;
         drop(ground);
@@ -272,7 +272,7 @@ impl Sandbox<'_> {
         ground: &Ground,
         ending: Ending,
         streams: wait::Streams,
-    ) -> Result<(Outcome, Option<OwnedFd>), Failure> {
+    ) -> Result<(Outcome, Option<OwnedFd>, wait::Owners), Failure> {
         if let Some(error) = ending.step_error {
             return Err(error.into());
         }
@@ -315,13 +315,14 @@ impl Sandbox<'_> {
             artifact_errors: Vec::new(),
             error: None,
         };
-        Ok((outcome, streams.workspace))
+        Ok((outcome, streams.workspace, streams.owners))
     }
 
     fn with_artifacts(
         &self,
         mut outcome: Outcome,
         in_memory: Option<OwnedFd>,
+        owners: &wait::Owners,
         ground: &Ground,
         destination: Option<Destination>,
     ) -> Outcome {
@@ -329,7 +330,7 @@ impl Sandbox<'_> {
         if let (Some(artifacts), Some(workspace), Some(destination)) =
             (&self.plan.job.artifacts, workspace, destination)
         {
-            let collected = artifact::collect(artifacts, workspace.as_fd(), &destination);
+            let collected = artifact::collect(artifacts, workspace.as_fd(), &destination, owners);
             outcome.artifacts = collected.files;
             outcome.artifact_errors = collected.errors;
         }

@@ -211,9 +211,11 @@ impl Input {
         {
             self.pending.resize(CHUNK, 0);
             self.written = 0;
-            let length = file::read(live.as_fd(), &mut self.pending).unwrap_or(0);
+            let read = file::read(live.as_fd(), &mut self.pending);
+            let length = read.unwrap_or(0);
             self.pending.truncate(length);
-            if length == 0 {
+            // A non-blocking one that is empty after all has not ended.
+            if length == 0 && read != Err(Errno(libc::EAGAIN)) {
                 self.live = None;
                 if self.is_terminal {
                     self.pending.push(END_OF_FILE);

@@ -95,6 +95,8 @@ pub(crate) struct Size {
     pub(crate) bytes: u64,
     /// Whether the tree is deeper than anyone can look.
     pub(crate) bottomless: bool,
+    /// Whether something in it could not be looked into.
+    pub(crate) blind: bool,
 }
 
 /// Adds up the space that a tree takes on disk while programs may be changing it: what vanishes meanwhile is skipped.
@@ -103,10 +105,10 @@ pub(crate) fn size(root: BorrowedFd<'_>) -> (Size, BTreeSet<u64>) {
     let mut size = Size::default();
     let mut seen = BTreeSet::new();
     let device = file::fstat(root).map(|stat| stat.st_dev).unwrap_or_default();
-    let Ok(top) = file::openat(Some(root), c".", DIRECTORY, 0) else { return (size, seen) };
-    let mut stack: Vec<(OwnedFd, Vec<CString>)> = vec![(top, Vec::new())];
-    if let Some((fd, pending)) = stack.last_mut() {
-        *pending = names(fd.as_fd()).unwrap_or_default();
+    let mut stack: Vec<(OwnedFd, Vec<CString>)> = Vec::new();
+    match file::openat(Some(root), c".", DIRECTORY, 0).and_then(|top| Ok((names(top.as_fd())?, top))) {
+        Ok((inside, top)) => stack.push((top, inside)),
+        Err(_) => size.blind = true,
     }
     loop {
         let depth = stack.len();
@@ -128,9 +130,13 @@ pub(crate) fn size(root: BorrowedFd<'_>) -> (Size, BTreeSet<u64>) {
                 size.bottomless = true;
                 continue;
             }
-            if let Ok(inner) = file::openat(Some(dir.as_fd()), &name, DIRECTORY, 0) {
-                let inside = names(inner.as_fd()).unwrap_or_default();
-                stack.push((inner, inside));
+            match file::openat(Some(dir.as_fd()), &name, DIRECTORY, 0)
+                .and_then(|inner| Ok((names(inner.as_fd())?, inner)))
+            {
+                Ok((inside, inner)) => stack.push((inner, inside)),
+                // Gone or changed meanwhile.
+                Err(Errno(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
+                Err(_) => size.blind = true,
             }
         }
     }

@@ -16,9 +16,7 @@ use std::time::{Duration, Instant};
 /// Everything that is waited for.
 pub(crate) struct Watched<'a> {
     pub(crate) init: &'a Init,
-    pub(crate) signals: OwnedFd,
-    /// The supervisor's; `None` also once it has closed.
-    pub(crate) lifeline: Option<OwnedFd>,
+    pub(crate) owners: Owners,
     /// End-of-file: the command was executed. Anything else: a step failed.
     pub(crate) status: Option<OwnedFd>,
     pub(crate) stdin: Input,
@@ -49,6 +47,43 @@ pub(crate) struct Streams {
     pub(crate) stderr: Output,
     /// The directory of a workspace in memory, if artifacts are wanted of it.
     pub(crate) workspace: Option<OwnedFd>,
+    /// Who may still tell us to stop.
+    pub(crate) owners: Owners,
+}
+
+/// Those who may end the job at any time: whoever signals the runner, whoever reads its answer, and the supervisor.
+pub(crate) struct Owners {
+    signals: OwnedFd,
+    lifeline: Option<OwnedFd>,
+}
+
+impl Owners {
+    pub(crate) fn new(signals: OwnedFd, lifeline: Option<OwnedFd>) -> Self {
+        Self { signals, lifeline }
+    }
+
+    /// Whether one of them has told us to stop.
+    pub(crate) fn say_stop(&self) -> bool {
+        let raw = |fd: RawFd, events| libc::pollfd { fd, events, revents: 0 };
+        let lifeline = self.lifeline.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let mut fds = [
+            raw(self.signals.as_raw_fd(), libc::POLLIN),
+            raw(libc::STDOUT_FILENO, 0),
+            raw(lifeline, libc::POLLIN | libc::POLLRDHUP),
+        ];
+        // After the command's end any message on the lifeline but a signal or a new size is to stop, and those two mean
+        // nothing any more; so what came is read and judged.
+        let is_ready = poll::poll(&mut fds, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0);
+        is_ready && (fds[0].revents != 0 || fds[1].revents != 0 || self.lifeline_says_stop(fds[2].revents))
+    }
+
+    fn lifeline_says_stop(&self, revents: i16) -> bool {
+        let Some(lifeline) = self.lifeline.as_ref().filter(|_| revents != 0) else { return false };
+        let mut buffer = [0u8; 512];
+        let length = file::read(lifeline.as_fd(), &mut buffer).unwrap_or(0);
+        let cancel = ControlMessage::Cancel.encode();
+        length == 0 || buffer[..length].chunks(ControlMessage::BYTES).any(|message| message == cancel)
+    }
 }
 
 /// What init or the command's process said on the status pipe before it died, if anything. Both are dead.
@@ -103,20 +138,20 @@ impl Watched<'_> {
             self.turn(&fds, &mut progress);
         }
         self.finish_output(&progress);
-        let Self { stdout, stderr, .. } = self;
-        (progress.ending, Streams { stdout, stderr, workspace: progress.workspace })
+        let Self { stdout, stderr, owners, .. } = self;
+        (progress.ending, Streams { stdout, stderr, workspace: progress.workspace, owners })
     }
 
     fn entries(&self) -> Vec<libc::pollfd> {
         let raw = |fd: RawFd, events| libc::pollfd { fd, events, revents: 0 };
         let optional = |fd: Option<&OwnedFd>, events| raw(fd.map_or(-1, AsRawFd::as_raw_fd), events);
         let mut fds = vec![
-            poll::entry(self.signals.as_fd(), libc::POLLIN),
+            poll::entry(self.owners.signals.as_fd(), libc::POLLIN),
             poll::entry(self.init.socket.as_fd(), libc::POLLIN),
             optional(self.status.as_ref(), libc::POLLIN),
             // No events: only POLLERR and POLLHUP are told, which say that nobody reads our answer any more.
             raw(libc::STDOUT_FILENO, 0),
-            optional(self.lifeline.as_ref(), libc::POLLIN | libc::POLLRDHUP),
+            optional(self.owners.lifeline.as_ref(), libc::POLLIN | libc::POLLRDHUP),
         ];
         debug_assert_eq!(fds.len(), STREAMS);
         for interest in [self.stdin.interest(), self.stdout.interest(), self.stderr.interest()] {
@@ -156,7 +191,7 @@ impl Watched<'_> {
         if progress.ending.ended.is_some() {
             return;
         }
-        if fds[SIGNALS].revents != 0 && signal::next_signal(self.signals.as_fd()).is_some() {
+        if fds[SIGNALS].revents != 0 && signal::next_signal(self.owners.signals.as_fd()).is_some() {
             self.kill_for(Status::Cancelled, progress);
         }
         if fds[ANSWER].revents & (libc::POLLERR | libc::POLLHUP) != 0 {
@@ -210,11 +245,11 @@ impl Watched<'_> {
     }
 
     fn read_lifeline(&mut self, progress: &mut Progress) {
-        let Some(lifeline) = &self.lifeline else { return };
+        let Some(lifeline) = &self.owners.lifeline else { return };
         let mut buffer = [0u8; 512];
         let length = file::read(lifeline.as_fd(), &mut buffer).unwrap_or(0);
         if length == 0 {
-            self.lifeline = None;
+            self.owners.lifeline = None;
             self.kill_for(Status::Cancelled, progress);
             return;
         }
@@ -272,7 +307,8 @@ impl Watched<'_> {
         }
     }
 
-    /// Takes in what was written before the end. A slow reader of a live stream is waited for, as long as he is there.
+    /// Takes in what was written before the end. A slow reader of a live stream is waited for, as long as he is there and
+    /// nobody tells us to stop.
     fn finish_output(&mut self, progress: &Progress) {
         for output in [&mut self.stdout, &mut self.stderr] {
             output.drain(LEFT_IN_PIPE);
@@ -281,15 +317,13 @@ impl Watched<'_> {
         let mut quiet = 0;
         while self.stdout.is_pending() || self.stderr.is_pending() {
             let now = Instant::now();
-            if progress.ending.cause.is_some() && quiet > 0 || deadline.is_some_and(|deadline| now >= deadline) {
+            let is_late = deadline.is_some_and(|deadline| now >= deadline);
+            if is_late || (progress.ending.cause.is_some() && quiet > 0) || self.owners.say_stop() {
                 break;
             }
             let mut fds = self.output_entries();
             let timeout = deadline.map_or(FLUSH, |deadline| deadline.saturating_duration_since(now).min(FLUSH));
             let ready = poll::poll(&mut fds, Some(timeout)).unwrap_or(0);
-            if fds[0].revents & (libc::POLLHUP | libc::POLLRDHUP) != 0 {
-                break;
-            }
             quiet = if ready == 0 { quiet + 1 } else { 0 };
             for output in [&mut self.stdout, &mut self.stderr] {
                 output.turn();
@@ -302,12 +336,8 @@ impl Watched<'_> {
     }
 
     fn output_entries(&self) -> Vec<libc::pollfd> {
-        let lifeline = self.lifeline.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        let mut fds = vec![libc::pollfd { fd: lifeline, events: libc::POLLRDHUP, revents: 0 }];
-        for (fd, events) in [self.stdout.interest(), self.stderr.interest()].into_iter().flatten() {
-            fds.push(libc::pollfd { fd, events, revents: 0 });
-        }
-        fds
+        let interests = [self.stdout.interest(), self.stderr.interest()];
+        interests.into_iter().flatten().map(|(fd, events)| libc::pollfd { fd, events, revents: 0 }).collect()
     }
 }
 

@@ -8,13 +8,18 @@ use std::time::{Duration, Instant};
 
 /// Watches how much a workspace on disk has grown.
 ///
-/// Between two looks a program can write as much as the disk takes; what is deleted but still open counts too, as long
-/// as a process holds it as a descriptor.
+/// Between two looks a program can write as much as the disk takes. What is deleted but still open counts too, as long as a
+/// process holds it as a descriptor. Where something could not be looked into (a directory without read permission, a
+/// process that hides its descriptors, a deleted file that is only mapped), what the whole file system has lost since
+/// the start must not pass the limit either: others that write there may then end a job that hides something, and nobody
+/// gets away with hiding.
 pub(crate) struct Disk {
     root: OwnedFd,
     limit: u64,
     /// What was there before the command; only growth counts.
     start: u64,
+    /// Free space on the file system before the command.
+    free: Option<u64>,
     next: Instant,
 }
 
@@ -28,7 +33,8 @@ impl Disk {
     /// `is_empty` spares measuring what was just made.
     pub(crate) fn new(root: OwnedFd, limit: u64, is_empty: bool) -> Self {
         let start = if is_empty { 0 } else { tree::size(root.as_fd()).0.bytes };
-        Self { root, limit, start, next: Instant::now() + FIRST }
+        let free = file::free_bytes(root.as_fd()).ok();
+        Self { root, limit, start, free, next: Instant::now() + FIRST }
     }
 
     /// When to look next.
@@ -40,18 +46,34 @@ impl Disk {
     pub(crate) fn is_exceeded(&mut self, processes: &[i32]) -> bool {
         let begin = Instant::now();
         let (size, mut seen) = tree::size(self.root.as_fd());
-        let used = size.bytes + self.unlinked(processes, &mut seen);
+        let (unlinked, is_hidden) = self.unlinked(processes, &mut seen);
+        let used = (size.bytes + unlinked).saturating_sub(self.start);
         self.next = Instant::now() + (begin.elapsed() * PAUSE).max(SHORTEST);
-        size.bottomless || used.saturating_sub(self.start) > self.limit
+        size.bottomless || used > self.limit || ((size.blind || is_hidden) && self.lost() > self.limit)
     }
 
-    /// Space of files that have no name any more but are held open by a process of the sandbox.
-    fn unlinked(&self, processes: &[i32], seen: &mut BTreeSet<u64>) -> u64 {
+    /// What the file system has lost since the start, to whomever.
+    fn lost(&self) -> u64 {
+        match (self.free, file::free_bytes(self.root.as_fd())) {
+            (Some(before), Ok(now)) => before.saturating_sub(now),
+            _ => u64::MAX,
+        }
+    }
+
+    /// Space of files that have no name any more but are held open by a process of the sandbox; and whether there may be
+    /// some that can't be seen.
+    fn unlinked(&self, processes: &[i32], seen: &mut BTreeSet<u64>) -> (u64, bool) {
         use std::os::unix::fs::MetadataExt;
         let device = file::fstat(self.root.as_fd()).map(|stat| stat.st_dev).unwrap_or_default();
-        let mut bytes = 0;
+        let (mut bytes, mut is_hidden) = (0, false);
         for pid in processes {
-            let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+            let descriptors = match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+                Ok(descriptors) => descriptors,
+                Err(error) => {
+                    is_hidden |= error.kind() == std::io::ErrorKind::PermissionDenied;
+                    continue;
+                }
+            };
             for descriptor in descriptors.flatten() {
                 // metadata() goes through the magic link and opens nothing: a FIFO or device can't hold us up.
                 let Ok(found) = std::fs::metadata(descriptor.path()) else { continue };
@@ -59,9 +81,21 @@ impl Disk {
                     bytes += found.blocks() * 512;
                 }
             }
+            is_hidden |= maps_deleted(*pid);
         }
-        bytes
+        (bytes, is_hidden)
     }
+}
+
+/// Whether a process has mapped a file that has no name any more: then no descriptor may be left of it. The kernel's own
+/// (shared memory, memfd) are called so too, and are in memory.
+fn maps_deleted(pid: i32) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let in_memory = ["/dev/zero (", "/memfd:", "/SYSV", "/dev/shm/"];
+    maps.lines().filter(|line| line.ends_with(" (deleted)")).any(|line| {
+        let path = line.find('/').map_or("", |start| &line[start..]);
+        !in_memory.iter().any(|start| path.starts_with(start))
+    })
 }
 
 /// Watches the CPU time that all processes have used together.

@@ -60,6 +60,8 @@ pub enum ArtifactErrorCode {
     TooDeep,
     /// Collecting took longer than the budget allows.
     TooSlow,
+    /// The caller cancelled while files were being copied.
+    Cancelled,
     /// The system refused to read or write it; `errno` says how.
     Io,
 }

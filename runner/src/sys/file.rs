@@ -1,8 +1,8 @@
 //! Files and directories by descriptor: openat2(2) and its kin. Nothing here follows a path of the sandbox's by name.
 
-use super::{Errno, c_string, check, check_int, owned, retry};
+use super::{Errno, c_string, check, check_int, owned, poll, retry};
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Resolution rules of openat2(2), Linux 5.6.
 #[derive(Clone, Copy)]
@@ -11,6 +11,8 @@ pub(crate) enum Resolve {
     BeneathNoSymlinks,
     /// As if the directory were `/`, through no symbolic link at all.
     InRootNoSymlinks,
+    /// From the directory or the root, as always, but through none of `/proc`'s links to what a process holds open.
+    NoMagicLinks,
 }
 
 /// `openat2(2)`, Linux 5.6: always close-on-exec.
@@ -18,6 +20,7 @@ pub(crate) fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, h
     let resolve = match how {
         Resolve::BeneathNoSymlinks => libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS,
         Resolve::InRootNoSymlinks => libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_SYMLINKS,
+        Resolve::NoMagicLinks => libc::RESOLVE_NO_MAGICLINKS,
     };
     // SAFETY: open_how is plain integers, for which all zeroes is a value.
     let mut open_how: libc::open_how = unsafe { std::mem::zeroed() };
@@ -114,6 +117,15 @@ pub(crate) fn file_system_magic(path: &CStr) -> Result<i64, Errno> {
     Ok(statfs.f_type)
 }
 
+/// Space that is free on the file system of a file, in bytes: `fstatfs(2)`.
+pub(crate) fn free_bytes(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    // SAFETY: statfs is plain integers, for which all zeroes is a value.
+    let mut statfs: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one statfs into the space that we own, during the call.
+    check_int(unsafe { libc::fstatfs(fd.as_raw_fd(), &raw mut statfs) })?;
+    Ok(statfs.f_bfree.saturating_mul(u64::try_from(statfs.f_bsize).unwrap_or(0)))
+}
+
 /// `flock(2)`, exclusive and without waiting: false when somebody else holds the lock.
 pub(crate) fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     // SAFETY: takes no memory.
@@ -177,6 +189,20 @@ pub(crate) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
 pub(crate) fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: takes no memory; the callers name only descriptors that were inherited and have no owner.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) }).map(drop)
+}
+
+/// Closes every descriptor from 3 on that is not in `keep`. What else is open must never be used again, nor closed by
+/// an owner that does not know.
+pub(crate) fn close_all_but(keep: impl IntoIterator<Item = RawFd>) -> Result<(), Errno> {
+    let keep: std::collections::BTreeSet<u32> = keep.into_iter().filter_map(|fd| u32::try_from(fd).ok()).collect();
+    let mut next = 3;
+    for fd in keep.into_iter().filter(|fd| *fd >= 3) {
+        if fd > next {
+            close_range(next, fd - 1)?;
+        }
+        next = fd + 1;
+    }
+    close_range(next, u32::MAX)
 }
 
 /// `dup3(2)`/`dup2(2)` onto one of the three standard descriptors, which stays open over exec.
@@ -272,4 +298,37 @@ pub(crate) fn seal(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
     // SAFETY: takes no memory.
     check_int(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }).map(drop)
+}
+
+/// Writes everything to stdout. Whoever started us may have left it non-blocking: then the reader is waited for.
+pub(crate) fn write_standard_out(mut bytes: &[u8]) -> Result<(), Errno> {
+    let stdout = std::io::stdout();
+    while !bytes.is_empty() {
+        match write(stdout.as_fd(), bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno(libc::EAGAIN)) => {
+                poll::poll(&mut [poll::entry(stdout.as_fd(), libc::POLLOUT)], None)?;
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Reads stdin to its end, but at most `most` bytes; non-blocking or not.
+pub(crate) fn read_standard_in(bytes: &mut Vec<u8>, most: usize) -> Result<(), Errno> {
+    let stdin = std::io::stdin();
+    let mut buffer = [0u8; 64 << 10];
+    while bytes.len() < most {
+        let room = buffer.len().min(most - bytes.len());
+        match read(stdin.as_fd(), &mut buffer[..room]) {
+            Ok(0) => break,
+            Ok(length) => bytes.extend_from_slice(&buffer[..length]),
+            Err(Errno(libc::EAGAIN)) => {
+                poll::poll(&mut [poll::entry(stdin.as_fd(), libc::POLLIN)], None)?;
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }

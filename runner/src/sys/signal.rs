@@ -51,6 +51,22 @@ pub(crate) fn reset_all() -> Result<(), Errno> {
         // they should.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, size_of::<u64>()) };
     }
+    unblock_all()
+}
+
+/// Drops those of `signals` that wait to be delivered: ignoring a signal does that (signal(7)). They then do again what
+/// they do by default.
+pub(crate) fn forget_pending(signals: &[i32]) {
+    for signal in signals {
+        // SAFETY: sets a disposition, takes no memory.
+        unsafe { libc::signal(*signal, libc::SIG_IGN) };
+        // SAFETY: the same.
+        unsafe { libc::signal(*signal, libc::SIG_DFL) };
+    }
+}
+
+/// Blocks no signal any more; what waits is delivered.
+pub(crate) fn unblock_all() -> Result<(), Errno> {
     let none = set_of(&[])?;
     // SAFETY: the kernel reads the set during the call; the old mask is not asked for.
     check_int(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) }).map(drop)

@@ -150,6 +150,7 @@ fn reason(code: ArtifactErrorCode) -> &'static str {
         ArtifactErrorCode::TooMany => "there are too many files",
         ArtifactErrorCode::TooDeep => "it lies too deep",
         ArtifactErrorCode::TooSlow => "copying takes too long",
+        ArtifactErrorCode::Cancelled => "the run was cancelled",
         ArtifactErrorCode::Io => "the system refused",
     }
 }
