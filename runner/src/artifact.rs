@@ -5,6 +5,7 @@ use crate::failure::{At, Step, StepError};
 use crate::sys::file::{self, Resolve};
 use crate::sys::{self, Errno};
 use crate::tree;
+use crate::view::below_writable;
 use crate::wait::Owners;
 use pinfold_runner::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, Content, Job, Workspace};
 use sha2::{Digest, Sha256};
@@ -29,6 +30,9 @@ impl Destination {
     /// Opens the directory, makes it if it is absent, and refuses one that the command could write to.
     pub(crate) fn open(job: &Job, artifacts: &Artifacts) -> Result<Self, StepError> {
         let path = artifacts.directory.as_str();
+        if let Some((source, _)) = below_writable(job, path) {
+            return refuse(path, source);
+        }
         let real = real_path(Path::new(path)).at(Step::OpenArtifactDirectory, path)?;
         let workspace = match &job.workspace {
             Workspace::Path(workspace) => Some(workspace),
@@ -38,14 +42,18 @@ impl Destination {
         for source in workspace.into_iter().chain(writable) {
             let source_path = std::fs::canonicalize(source.as_str()).at(Step::OpenSource, source.as_str())?;
             if real.starts_with(&source_path) {
-                let operand = format!("{path}, which the command could write to through {source}");
-                return Err(Errno(libc::EPERM)).at(Step::OpenArtifactDirectory, operand);
+                return refuse(path, source.as_str());
             }
         }
         std::fs::create_dir_all(&real).at(Step::OpenArtifactDirectory, path)?;
         let dir = file::open(&real.to_string_lossy(), tree::DIRECTORY).at(Step::OpenArtifactDirectory, path)?;
         Ok(Self { dir })
     }
+}
+
+fn refuse<T>(path: &str, source: &str) -> Result<T, StepError> {
+    let operand = format!("{path}, which the command could write to through {source}");
+    Err(Errno(libc::EPERM)).at(Step::OpenArtifactDirectory, operand)
 }
 
 /// Where a path leads of which the last parts may not exist yet.
@@ -118,21 +126,18 @@ fn refusal(errno: Errno) -> Refusal {
 }
 
 impl Collector<'_> {
-    /// Copies the file, or the folder with all in it, iteratively: names wait on a list, not on the stack.
+    /// Copies the file, or the folder with all in it. What waits is one list of names for each folder on the way, not on
+    /// the stack, and bounded: what the command left must not decide how much memory this takes.
     fn path(&mut self, parts: Vec<CString>) {
-        let mut waiting = vec![parts];
-        while let Some(parts) = waiting.pop() {
+        let mut waiting: Vec<(Vec<CString>, Vec<CString>)> = Vec::new();
+        let mut next = Some(parts);
+        while let Some(parts) = next.take().or_else(|| next_of(&mut waiting)) {
             if self.exhausted {
                 return;
             }
             match self.entry(&parts) {
-                Ok(names) => {
-                    waiting.extend(names.into_iter().map(|name| {
-                        let mut inner = parts.clone();
-                        inner.push(name);
-                        inner
-                    }));
-                }
+                Ok(names) if names.is_empty() => {}
+                Ok(names) => waiting.push((parts, names)),
                 Err((code, errno)) => {
                     let errno = errno.map(Errno::name);
                     self.done.errors.push(ArtifactError { path: join(&parts), code, errno });
@@ -161,13 +166,26 @@ impl Collector<'_> {
         })?;
         // O_NONBLOCK: a FIFO opens at once, and is refused below; O_NOFOLLOW is for the last component.
         let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let source = file::openat2(self.workspace, &path, flags, 0, Resolve::BeneathNoSymlinks).map_err(refusal)?;
+        let source = file::openat2(self.workspace, &path, flags, 0, Resolve::BeneathSameMount).map_err(refusal)?;
         let stat = file::fstat(source.as_fd()).map_err(refusal)?;
         match stat.st_mode & libc::S_IFMT {
-            libc::S_IFDIR => tree::names(source.as_fd()).map_err(refusal),
+            libc::S_IFDIR => self.names(source.as_fd()),
             libc::S_IFREG => self.copy(parts, &source, stat.st_mode & 0o100 != 0).map(|()| Vec::new()),
             _ => Err((ArtifactErrorCode::Special, None)),
         }
+    }
+
+    /// The names in a folder, as long as there are not too many of them.
+    fn names(&mut self, dir: BorrowedFd<'_>) -> Result<Vec<CString>, Refusal> {
+        let mut names = Vec::new();
+        while let Some(more) = file::next_names(dir).map_err(refusal)? {
+            names.extend(more);
+            if self.entries + names.len() > MOST_FILES {
+                self.exhausted = true;
+                return Err((ArtifactErrorCode::TooMany, None));
+            }
+        }
+        Ok(names)
     }
 
     fn copy(&mut self, parts: &[CString], source: &OwnedFd, executable: bool) -> Result<(), Refusal> {
@@ -226,6 +244,17 @@ impl Collector<'_> {
         }
         let digest = hash.finalize();
         Ok((bytes, digest.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+}
+
+/// The next path of those that wait: the last folder's last name.
+fn next_of(waiting: &mut Vec<(Vec<CString>, Vec<CString>)>) -> Option<Vec<CString>> {
+    loop {
+        let (folder, names) = waiting.last_mut()?;
+        if let Some(name) = names.pop() {
+            return Some(folder.iter().cloned().chain([name]).collect());
+        }
+        waiting.pop();
     }
 }
 

@@ -3,7 +3,7 @@
 //! It is born before the view is built. What needs neither the view nor the id maps it does meanwhile, and then waits
 //! for init's word.
 
-use crate::failure::{At, Step, StepError};
+use crate::failure::{At, EXECUTING, Step, StepError};
 use crate::handoff::{Handoff, Ready};
 use crate::init::become_user;
 use crate::plan::Plan;
@@ -31,7 +31,7 @@ impl Pipes {
 /// Becomes the command, or says on `status` which step failed. Never returns. `in_group`: it was born in its cgroup.
 pub(crate) fn run(plan: &Plan<'_>, pipes: Pipes, status: Option<OwnedFd>, handoff: &Handoff, in_group: bool) -> ! {
     let kept = status.iter().map(AsRawFd::as_raw_fd).chain([handoff.number()]).collect::<Vec<_>>();
-    let Err(error) = confine_and_execute(plan, pipes, handoff, in_group, &kept);
+    let Err(error) = confine_and_execute(plan, pipes, handoff, in_group, &kept, status.as_ref());
     if let Some(status) = status {
         let _runner_is_dead = file::write_all(status.as_fd(), &error.encode());
     }
@@ -45,6 +45,7 @@ fn confine_and_execute(
     handoff: &Handoff,
     in_group: bool,
     kept: &[RawFd],
+    status: Option<&OwnedFd>,
 ) -> Result<std::convert::Infallible, StepError> {
     // Nothing of init's or the starter's from here on: paths of the job's are resolved by this process, and a link in
     // /proc leads to whatever a process holds open (CVE-2024-21626).
@@ -64,6 +65,7 @@ fn confine_and_execute(
     // Only now a cgroup namespace, so that its root is the command's own group: /proc/self/cgroup says `/`.
     process::unshare(libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
     rlimit::set(plan.job, alone)?;
+    sys::resource::reset_scheduling().at(Step::StartSession, "scheduling policy")?;
     become_user(plan)?;
     process::set_non_dumpable().at(Step::DropPrivileges, "non-dumpable")?;
     let strings = environment::Strings::new(plan).at(Step::Execute, "")?;
@@ -94,6 +96,10 @@ fn confine_and_execute(
     // The old root is gone, and init has given up its rights: the guest never meets either.
     handoff.receive_go()?;
     rlimit::set_open_files(plan.job)?;
+    // Whoever dies without this word was not the command yet. It comes before the filter, which may forbid to write.
+    if let Some(status) = status {
+        file::write_all(status.as_fd(), &[EXECUTING]).at(Step::Execute, "")?;
+    }
     // The last thing before exec: a filter may forbid everything that was needed until here.
     if plan.forbids_set_id {
         let filter = policies::restrict_suid_sgid();

@@ -95,21 +95,28 @@ impl<T> At<T> for std::io::Result<T> {
     }
 }
 
+/// What the command's process says right before exec. End-of-file without it means that it died before.
+pub(crate) const EXECUTING: u8 = 0xFF;
+
 /// More of an operand than this is cut: a message from the sandbox's side is never longer than one packet.
 const LONGEST_OPERAND: usize = 1024;
 
 impl StepError {
     /// The error as one message between our own processes.
     pub(crate) fn encode(&self) -> Vec<u8> {
+        let operand = &self.operand.as_bytes()[..self.operand.len().min(LONGEST_OPERAND)];
         let mut bytes = vec![self.step as u8];
         bytes.extend_from_slice(&self.errno.0.to_le_bytes());
-        bytes.extend_from_slice(&self.operand.as_bytes()[..self.operand.len().min(LONGEST_OPERAND)]);
+        // With its length: two processes may have something to say, and the first one counts.
+        bytes.extend_from_slice(&u16::try_from(operand.len()).unwrap_or(0).to_le_bytes());
+        bytes.extend_from_slice(operand);
         bytes
     }
 
     /// The error that `bytes` say.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (head, operand) = bytes.split_at_checked(5)?;
+        let (head, rest) = bytes.split_at_checked(7)?;
+        let operand = rest.get(..usize::from(u16::from_le_bytes([head[5], head[6]])))?;
         Some(Self {
             step: *Step::ALL.get(usize::from(head[0]))?,
             errno: Errno(i32::from_le_bytes([head[1], head[2], head[3], head[4]])),

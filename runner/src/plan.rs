@@ -89,13 +89,14 @@ impl<'a> Plan<'a> {
 fn check_targets(job: &Job) -> Result<(), Failure> {
     for (index, mount) in job.mounts.iter().enumerate() {
         let mut parts = mount.target.as_str().split('/').filter(|part| !part.is_empty() && *part != ".");
-        if matches!(parts.next(), None | Some("proc" | "dev")) {
+        let (first, second) = (parts.next(), parts.next());
+        if matches!(first, None | Some("proc" | "dev")) || (first == Some("workspace") && second.is_none()) {
             let target = &mount.target;
             return Err(Failure::new(
                 "bad_job",
                 format!("invalid job: `mounts[{index}].target`: nothing can be mounted at `{target}`"),
             )
-            .with_hint("`/`, `/proc` and `/dev` are the sandbox's own; use `root` for another root file system"));
+            .with_hint("`/`, `/proc` and `/dev` are the sandbox's own; `root` gives another root file system, `workspace` another workspace"));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use crate::failure::{At, Step, StepError};
 use crate::sys::Errno;
-use crate::sys::resource::lower;
+use crate::sys::resource::{lift, lower};
 use pinfold_runner::{Job, Limit, Limits};
 
 /// The main thread's stack, and the default of every other: what shells give people.
@@ -27,6 +27,17 @@ pub(crate) fn set_open_files(job: &Job) -> Result<(), StepError> {
 /// Sets hard and soft limits alike. `alone`: no cgroup holds memory, processes and CPU time.
 pub(crate) fn set(job: &Job, alone: bool) -> Result<(), StepError> {
     let limits = &job.limits;
+    for resource in [
+        libc::RLIMIT_FSIZE,
+        libc::RLIMIT_AS,
+        libc::RLIMIT_RSS,
+        libc::RLIMIT_DATA,
+        libc::RLIMIT_CPU,
+        libc::RLIMIT_SIGPENDING,
+        libc::RLIMIT_RTTIME,
+    ] {
+        lift(resource).at(Step::SetResourceLimit, "soft limits")?;
+    }
     // No core files: they are written by the host, and `core_pattern` may hand them to a program of the host.
     lower(libc::RLIMIT_CORE, 0).at(Step::SetResourceLimit, "core")?;
     lower(libc::RLIMIT_STACK, STACK_BYTES).at(Step::SetResourceLimit, "stack")?;

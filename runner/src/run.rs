@@ -15,7 +15,7 @@ use crate::stream::{Input, Output, Sink};
 use crate::sys::process::{self, End, Fork};
 use crate::sys::{self, file, pipe, poll, signal, socket};
 use crate::view::caller_trees;
-use crate::wait::{self, Ending, Watched};
+use crate::wait::{self, Ending, Told, Watched};
 use crate::watch::{Cpu, Disk};
 use crate::{cgroup, identity};
 use pinfold_runner::{Content, Failure, Job, Limit, Outcome, Root, Status, Usage, Workspace};
@@ -168,7 +168,10 @@ impl Sandbox<'_> {
                 // Before the ground is given back, which must not be done under anything that lives. If init died of
                 // something first, that is the cause, and not that we could not reach it any more.
                 init.end()?;
-                return Err(told.and_then(|status| wait::told(&status)).unwrap_or(error).into());
+                return Err(match told.map(|status| wait::told(&status)) {
+                    Some(Told::Failed(cause)) => cause.into(),
+                    _ => error.into(),
+                });
             }
         };
         self.finish(&init, ground, ending, streams, destination)
@@ -275,6 +278,10 @@ impl Sandbox<'_> {
     ) -> Result<(Outcome, Option<OwnedFd>, wait::Owners), Failure> {
         if let Some(error) = ending.step_error {
             return Err(error.into());
+        }
+        if ending.started.is_none() && ending.cause.is_none() {
+            return Err(Failure::new("setup_died", "the command's process died before the command could be executed")
+                .with_hint("`memory_bytes` may be too small for it, or somebody on the host killed it"));
         }
         let figures = ground.cgroups.figures(self.plan.job.limits.cpus != Limit::Max);
         let report = ending.report;

@@ -33,6 +33,9 @@ impl State {
             None => PathBuf::from(format!("/var/tmp/pinfold-{uid}")),
         };
         let shown = path.to_string_lossy().into_owned();
+        if !path.is_absolute() || path.to_str().is_none() {
+            return Err(Errno(libc::EINVAL)).at(Step::OpenState, shown);
+        }
         let dir = match open_directory(&shown) {
             Err(Errno(libc::ENOENT)) => {
                 use std::os::unix::fs::DirBuilderExt;

@@ -2,7 +2,7 @@
 //! something is killed is kept; what happens after it changes nothing.
 
 use crate::cgroup::Cgroups;
-use crate::failure::{Step, StepError};
+use crate::failure::{EXECUTING, Step, StepError};
 use crate::message::{LONGEST_NEWS, News, Order, Report};
 use crate::processes;
 use crate::run::Init;
@@ -86,11 +86,29 @@ impl Owners {
     }
 }
 
-/// What init or the command's process said on the status pipe before it died, if anything. Both are dead.
-pub(crate) fn told(status: &OwnedFd) -> Option<StepError> {
-    let mut buffer = [0u8; 2048];
-    let length = file::read(status.as_fd(), &mut buffer).ok()?;
-    StepError::decode(&buffer[..length])
+/// What the status pipe has told, now that nobody writes to it any more.
+pub(crate) enum Told {
+    /// The command was executed.
+    Executed,
+    /// A step failed.
+    Failed(StepError),
+    /// Nothing: whoever was to tell died.
+    Nothing,
+}
+
+/// Reads the status pipe to its end. The command's process says that it is about to execute, and then, if it comes back,
+/// why it could not.
+pub(crate) fn told(status: &OwnedFd) -> Told {
+    let (mut bytes, mut buffer) = (Vec::new(), [0u8; 2048]);
+    while let Ok(length @ 1..) = file::read(status.as_fd(), &mut buffer) {
+        bytes.extend_from_slice(&buffer[..length]);
+    }
+    let executing = bytes.first() == Some(&EXECUTING);
+    match StepError::decode(bytes.get(usize::from(executing)..).unwrap_or_default()) {
+        Some(error) => Told::Failed(error),
+        None if executing => Told::Executed,
+        None => Told::Nothing,
+    }
 }
 
 /// How long everything until exec may take: writing the job's files is in it.
@@ -117,6 +135,8 @@ struct Progress {
     workspace: Option<OwnedFd>,
     /// Bytes of a control message that is not whole yet.
     control: Vec<u8>,
+    /// Signals that came before the command was executed.
+    held_back: Vec<i32>,
 }
 
 impl Watched<'_> {
@@ -128,6 +148,7 @@ impl Watched<'_> {
             patience: None,
             workspace: None,
             control: Vec::new(),
+            held_back: Vec::new(),
         };
         while progress.ending.ended.is_none() {
             let mut fds = self.entries();
@@ -206,8 +227,14 @@ impl Watched<'_> {
     fn read_status(&mut self, progress: &mut Progress) {
         let Some(status) = self.status.take() else { return };
         match told(&status) {
-            None => progress.ending.started = Some(Instant::now()),
-            error => progress.ending.step_error = error,
+            Told::Executed => {
+                progress.ending.started = Some(Instant::now());
+                for number in progress.held_back.drain(..) {
+                    self.init.tell(Order::Signal(number));
+                }
+            }
+            Told::Failed(error) => progress.ending.step_error = Some(error),
+            Told::Nothing => {}
         }
     }
 
@@ -259,6 +286,10 @@ impl Watched<'_> {
             progress.control = rest.to_vec();
             match message {
                 Some(ControlMessage::Resize { rows, columns }) => self.stdin.resize(rows, columns),
+                // Before exec it would hit our own process, and be told as the command's end.
+                Some(ControlMessage::Signal(number)) if progress.ending.started.is_none() => {
+                    progress.held_back.push(i32::from(number));
+                }
                 Some(ControlMessage::Signal(number)) => self.init.tell(Order::Signal(i32::from(number))),
                 // What can't be understood comes from no supervisor of ours.
                 Some(ControlMessage::Cancel) | None => self.kill_for(Status::Cancelled, progress),

@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub(crate) enum Resolve {
     /// Below the directory, through no symbolic link at all.
     BeneathNoSymlinks,
+    /// The same, and never into another mount.
+    BeneathSameMount,
     /// As if the directory were `/`, through no symbolic link at all.
     InRootNoSymlinks,
     /// From the directory or the root, as always, but through none of `/proc`'s links to what a process holds open.
@@ -20,6 +22,9 @@ pub(crate) fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, h
     let resolve = match how {
         Resolve::BeneathNoSymlinks => libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS,
         Resolve::InRootNoSymlinks => libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_SYMLINKS,
+        Resolve::BeneathSameMount => {
+            libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_XDEV
+        }
         Resolve::NoMagicLinks => libc::RESOLVE_NO_MAGICLINKS,
     };
     // SAFETY: open_how is plain integers, for which all zeroes is a value.

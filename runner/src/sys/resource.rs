@@ -15,6 +15,21 @@ pub(crate) fn lower(resource: libc::__rlimit_resource_t, value: u64) -> Result<u
     Ok(value)
 }
 
+/// Lifts the soft limit of a resource to its hard limit, so that nothing of the caller's shell is left in it.
+pub(crate) fn lift(resource: libc::__rlimit_resource_t) -> Result<(), Errno> {
+    lower(resource, u64::MAX).map(drop)
+}
+
+/// The ordinary scheduling policy, and no change to how programs are run: `sched_setscheduler(2)`, `personality(2)`. Both
+/// are inherited.
+pub(crate) fn reset_scheduling() -> Result<(), Errno> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads one structure during the call.
+    check_int(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters) })?;
+    // SAFETY: takes no memory.
+    check_int(unsafe { libc::personality(0) }).map(drop)
+}
+
 /// Sets the nice value of this process to 0 where that is allowed: `setpriority(2)`. A higher one that was inherited
 /// stays where only CAP_SYS_NICE, on the host, could lower it; it costs the sandbox time and gives it nothing.
 pub(crate) fn reset_nice() {

@@ -11,7 +11,7 @@ mod proc;
 pub(crate) mod root;
 mod source;
 
-pub(crate) use source::{Tree, caller_trees};
+pub(crate) use source::{Tree, below_writable, caller_trees};
 
 use crate::failure::{At, Step, StepError};
 use crate::sys::file::Resolve;
@@ -140,7 +140,8 @@ pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<Own
 /// The root's tmpfs holds names, links and four short files.
 const ROOT_BYTES: u64 = 1 << 20;
 
-const DEVPTS: &[(&CStr, &CStr)] = &[(c"mode", c"0620"), (c"ptmxmode", c"0666")];
+/// `max`: the host has some 3000 pseudo-terminals for everybody together (pty(7), `kernel.pty.max`).
+const DEVPTS: &[(&CStr, &CStr)] = &[(c"mode", c"0620"), (c"ptmxmode", c"0666"), (c"max", c"64")];
 
 fn old_root() -> Result<OwnedFd, StepError> {
     file::open("/", libc::O_PATH | libc::O_DIRECTORY).at(Step::EnterRoot, "/")

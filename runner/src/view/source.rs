@@ -1,6 +1,7 @@
 //! Copies of the host's mounts: the paths that the job names, and how the owner of a writable one stays the owner.
 
 use crate::failure::{At, Step, StepError};
+use crate::sys::file::Resolve;
 use crate::sys::{self, file, mount};
 use crate::view::{READ_ONLY, WRITABLE};
 use crate::{identity, tree};
@@ -29,12 +30,37 @@ impl Tree {
         Self::take(place, c"", target, attributes).at(step, &shown)
     }
 
+    /// The same for a path that the job names. Where it lies below a directory that the sandbox may write to, an earlier
+    /// job may have put a link in its way: from there on none is followed (as in CVE-2017-1002101).
+    fn open_named(job: &Job, path: &str, target: &str, attributes: u64, step: Step) -> Result<Self, StepError> {
+        let Some((base, rest)) = below_writable(job, path) else {
+            return Self::open(&sys::c_string(path).at(step, path)?, target, attributes, step);
+        };
+        let base = file::open(base, libc::O_PATH | libc::O_DIRECTORY).at(step, path)?;
+        let rest = sys::c_string(rest).at(step, path)?;
+        let place = file::openat2(base.as_fd(), &rest, libc::O_PATH, 0, Resolve::BeneathNoSymlinks).at(step, path)?;
+        Self::take(place, c"", target, attributes).at(step, path)
+    }
+
     fn take(dir: OwnedFd, name: &CStr, target: &str, attributes: u64) -> Result<Self, sys::Errno> {
         let mount = mount::open_tree(Some(dir.as_fd()), name)?;
         mount::set_attributes(mount.as_fd(), attributes, true)?;
         let is_directory = file::fstat(mount.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
         Ok(Self { mount, target: target.to_owned(), is_directory, is_part_of_root: false, link: None })
     }
+}
+
+/// The directory of the host that the sandbox may write to and that `path` lies below, with the rest of the path.
+pub(crate) fn below_writable<'a>(job: &'a Job, path: &'a str) -> Option<(&'a str, &'a str)> {
+    let workspace = match &job.workspace {
+        Workspace::Path(path) => Some(path),
+        _ => None,
+    };
+    let writable = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
+    workspace.into_iter().chain(writable).find_map(|base| {
+        let rest = path.strip_prefix(base.as_str().trim_end_matches('/'))?.strip_prefix('/')?.trim_matches('/');
+        (!rest.is_empty()).then_some((base.as_str(), rest))
+    })
 }
 
 /// Opens everything that the job names on the host. `mapped_to` is the sandbox's uid on the host when root runs it: a
@@ -45,8 +71,7 @@ pub(crate) fn caller_trees(job: &Job, mapped_to: Option<u32>) -> Result<Vec<Tree
         image(path.as_str(), &mut trees)?;
     }
     if let Workspace::Path(path) = &job.workspace {
-        let source = sys::c_string(path.as_str()).at(Step::OpenWorkspace, path.as_str())?;
-        let tree = Tree::open(&source, pinfold_runner::WORKSPACE, WRITABLE, Step::OpenWorkspace)?;
+        let tree = Tree::open_named(job, path.as_str(), pinfold_runner::WORKSPACE, WRITABLE, Step::OpenWorkspace)?;
         if !tree.is_directory {
             return Err(sys::Errno(libc::ENOTDIR)).at(Step::OpenWorkspace, path.as_str());
         }
@@ -54,9 +79,9 @@ pub(crate) fn caller_trees(job: &Job, mapped_to: Option<u32>) -> Result<Vec<Tree
         trees.push(tree);
     }
     for wanted in &job.mounts {
-        let source = sys::c_string(wanted.source.as_str()).at(Step::OpenSource, wanted.source.as_str())?;
         let attributes = if wanted.writable { WRITABLE } else { READ_ONLY };
-        let tree = Tree::open(&source, wanted.target.as_str(), attributes, Step::OpenSource)?;
+        let (source, target) = (wanted.source.as_str(), wanted.target.as_str());
+        let tree = Tree::open_named(job, source, target, attributes, Step::OpenSource)?;
         if wanted.writable {
             keep_owner(&tree, wanted.source.as_str(), mapped_to)?;
         }
@@ -80,7 +105,8 @@ const OWN: [&str; 6] = ["dev", "proc", "sys", "tmp", "workspace", "run"];
 fn image(path: &str, trees: &mut Vec<Tree>) -> Result<(), StepError> {
     let root = file::open(path, libc::O_RDONLY | libc::O_DIRECTORY).at(Step::OpenRoot, path)?;
     for name in tree::names(root.as_fd()).at(Step::OpenRoot, path)? {
-        let shown = tree::shown(&name);
+        // A name that is not text can't be told in a message, nor be asked for in a job: nobody misses it.
+        let Ok(shown) = name.to_str().map(str::to_owned) else { continue };
         if OWN.contains(&shown.as_str()) {
             continue;
         }
