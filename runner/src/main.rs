@@ -27,6 +27,7 @@ mod state;
 mod stream;
 mod sys;
 mod tree;
+mod verdict;
 mod view;
 mod wait;
 mod watch;

@@ -127,7 +127,10 @@ fn policy(seccomp: &Seccomp) -> Result<Program, Failure> {
         Seccomp::Path(path) => {
             use std::io::Read;
             let mut bytes = Vec::new();
-            std::fs::File::open(path.as_str())
+            // Not to wait for the writer of a FIFO; reading one, or a directory, is an error then.
+            let mut options = std::fs::OpenOptions::new();
+            std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), libc::O_NONBLOCK)
+                .open(path.as_str())
                 .and_then(|file| file.take(seccomp::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
                 .at(Step::LoadPolicy, path.as_str())?;
             seccomp::load(&bytes).map_err(|error| {

@@ -2,23 +2,22 @@
 //! away again and tells the result.
 
 use crate::artifact::{self, Destination};
-use crate::cgroup::Figures;
 use crate::command::Pipes;
 use crate::descriptors::{self, Descriptors};
 use crate::failure::{At, Step, StepError};
 use crate::ground::Ground;
 use crate::init::{self, Inherited};
-use crate::message::{Order, Report};
+use crate::message::Order;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::stream::{Input, Output, Sink};
-use crate::sys::process::{self, End, Fork};
+use crate::sys::process::{self, Fork};
 use crate::sys::{self, file, pipe, poll, signal, socket};
 use crate::view::caller_trees;
 use crate::wait::{self, Ending, Told, Watched};
 use crate::watch::{Cpu, Disk};
-use crate::{cgroup, identity};
-use pinfold_runner::{Content, Failure, Job, Limit, Outcome, Root, Status, Usage, Workspace};
+use crate::{cgroup, identity, verdict};
+use pinfold_runner::{Failure, Job, Outcome, Root, Workspace};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -31,6 +30,8 @@ pub(crate) fn run(
     landlock: Option<u32>,
     start: Instant,
 ) -> Result<Outcome, Failure> {
+    // From here on SIGTERM and SIGINT wait until they can be told as what they are, and what was made is taken away.
+    let signals = signal::signalfd(&[libc::SIGTERM, libc::SIGINT]).at(Step::MakePipe, "signals")?;
     let plan = Plan::new(job, terminal, landlock)?;
     let destination = job.artifacts.as_ref().map(|artifacts| Destination::open(job, artifacts)).transpose()?;
     let state = State::open()?;
@@ -41,15 +42,15 @@ pub(crate) fn run(
     let early = cgroup::precede_init() || (plan.privileged && names_paths);
     let ground = if early { Some(Ground::lay(&plan, &state)?) } else { None };
     let sandbox = Sandbox { plan: &plan, state: &state, id, start };
-    sandbox.run(ground, descriptors, destination)
+    sandbox.run(ground, signals, descriptors, destination)
 }
 
 /// One sandbox in the making.
-struct Sandbox<'a> {
-    plan: &'a Plan<'a>,
+pub(crate) struct Sandbox<'a> {
+    pub(crate) plan: &'a Plan<'a>,
     state: &'a State,
-    id: String,
-    start: Instant,
+    pub(crate) id: String,
+    pub(crate) start: Instant,
 }
 
 /// Init, and what we hold of it.
@@ -114,10 +115,10 @@ impl Sandbox<'_> {
     fn run(
         &self,
         ground: Option<Ground>,
+        signals: OwnedFd,
         descriptors: Descriptors,
         destination: Option<Destination>,
     ) -> Result<Outcome, Failure> {
-        let signals = signal::signalfd(&[libc::SIGTERM, libc::SIGINT]).at(Step::MakePipe, "signals")?;
         let job = self.plan.job;
         let has_stdin = descriptors.stdin.is_some() || !job.stdin.as_bytes().is_empty();
         let (socket, ends, others) = self.connect(has_stdin)?;
@@ -259,7 +260,7 @@ impl Sandbox<'_> {
             init.end()?;
         }
         let ended = ending.ended;
-        let outcome = self.outcome(&ground, ending, streams);
+        let outcome = verdict::outcome(self, &ground, ending, streams);
         let outcome = outcome
             .map(|(outcome, in_memory, owners)| self.with_artifacts(outcome, in_memory, &owners, &ground, destination));
         ground.clear();
@@ -268,61 +269,6 @@ impl Sandbox<'_> {
         let mut outcome = outcome?;
         outcome.usage.teardown_ms = elapsed(ended, Some(Instant::now()));
         Ok(outcome)
-    }
-
-    fn outcome(
-        &self,
-        ground: &Ground,
-        ending: Ending,
-        streams: wait::Streams,
-    ) -> Result<(Outcome, Option<OwnedFd>, wait::Owners), Failure> {
-        if let Some(error) = ending.step_error {
-            return Err(error.into());
-        }
-        if ending.started.is_none() && ending.cause.is_none() {
-            return Err(Failure::new("setup_died", "the command's process died before the command could be executed")
-                .with_hint("`memory_bytes` may be too small for it, or somebody on the host killed it"));
-        }
-        let figures = ground.cgroups.figures(self.plan.job.limits.cpus != Limit::Max);
-        let report = ending.report;
-        let Some((status, exit_code, signal)) = judge(&ending, figures.oom_kills, self.plan.job) else {
-            return Err(Failure::new("init_died", "the sandbox's init ended before the command did")
-                .with_hint("something on the host killed it, or the machine is out of memory"));
-        };
-        let (user_ms, system_ms) = cpu_time(&figures, report);
-        let usage = Usage {
-            wall_ms: elapsed(ending.started, ending.ended),
-            user_ms,
-            system_ms,
-            throttled_ms: figures.throttled_ms,
-            peak_memory_bytes: figures.peak_memory_bytes,
-            peak_pids: figures.peak_pids,
-            oom_kills: figures.oom_kills,
-            read_bytes: report.map(|report| report.read_bytes),
-            written_bytes: report.map(|report| report.written_bytes),
-            setup_ms: elapsed(Some(self.start), ending.started),
-            teardown_ms: None,
-        };
-        let (stdout, stderr) = (streams.stdout, streams.stderr);
-        let outcome = Outcome {
-            version: pinfold_runner::CONTRACT_VERSION,
-            id: self.id.clone(),
-            status,
-            exit_code,
-            signal,
-            stdout_bytes: stdout.bytes,
-            stderr_bytes: stderr.bytes,
-            stdout_truncated: stdout.truncated,
-            stderr_truncated: stderr.truncated,
-            stdout: Content(stdout.into_kept()),
-            stderr: Content(stderr.into_kept()),
-            usage,
-            isolation: ground.isolation.clone(),
-            artifacts: Vec::new(),
-            artifact_errors: Vec::new(),
-            error: None,
-        };
-        Ok((outcome, streams.workspace, streams.owners))
     }
 
     fn with_artifacts(
@@ -346,7 +292,7 @@ impl Sandbox<'_> {
 }
 
 /// Milliseconds between two moments, where both are known.
-fn elapsed(from: Option<Instant>, to: Option<Instant>) -> Option<f64> {
+pub(crate) fn elapsed(from: Option<Instant>, to: Option<Instant>) -> Option<f64> {
     Some(to?.saturating_duration_since(from?).as_secs_f64() * 1e3)
 }
 
@@ -356,43 +302,6 @@ fn pair(wanted: bool) -> Result<(Option<OwnedFd>, Option<OwnedFd>), sys::Errno> 
         return Ok((None, None));
     }
     pipe::pipe().map(|(read, write)| (Some(read), Some(write)))
-}
-
-type Judgement = (Status, Option<i32>, Option<String>);
-
-/// What the end means. The first cause for which we killed decides; else the kernel's.
-fn judge(ending: &Ending, oom_kills: Option<u64>, job: &Job) -> Option<Judgement> {
-    if let Some(cause) = ending.cause {
-        return Some((cause, None, None));
-    }
-    let report = ending.report?;
-    Some(match report.end {
-        End::Exited(code) => (Status::Exited, Some(code), None),
-        End::Signaled(libc::SIGKILL) if oom_kills.is_some_and(|count| count > 0) => (Status::OutOfMemory, None, None),
-        // RLIMIT_CPU, where there is no cgroup: the kernel's SIGKILL at the hard limit.
-        End::Signaled(libc::SIGKILL | libc::SIGXCPU)
-            if job.limits.cpu_ms.value().is_some_and(|limit| report.user_ms + report.system_ms >= limit as f64) =>
-        {
-            (Status::CpuExceeded, None, None)
-        }
-        End::Signaled(number) => (Status::Signaled, None, Some(signal::name(number))),
-    })
-}
-
-/// CPU time in user mode and in the kernel. The cgroup has the true sum, over processes that nobody reaped too; how it
-/// splits is best told by init's count of reaped children, since v1 splits by timer ticks of some milliseconds.
-fn cpu_time(figures: &Figures, report: Option<Report>) -> (Option<f64>, Option<f64>) {
-    let reported = report.map(|report| (report.user_ms, report.system_ms));
-    let counted = figures.user_ms.zip(figures.system_ms);
-    let Some(total) = figures.cpu_ms else {
-        return reported.or(counted).unzip();
-    };
-    let share = [reported, counted]
-        .into_iter()
-        .flatten()
-        .find(|(user, system)| user + system > 0.0)
-        .map_or(0.5, |(user, system)| user / (user + system));
-    (Some(total * share), Some(total * (1.0 - share)))
 }
 
 /// A random number, for names.

@@ -104,7 +104,7 @@ fn is_called(pid: i32, name: &str) -> bool {
 }
 
 /// Starts the job with a lifeline as descriptor 3, a FIFO whose only writer is what comes back.
-fn with_lifeline(job: Job, scratch: &Scratch) -> (Running, File) {
+pub(crate) fn with_lifeline(job: Job, scratch: &Scratch) -> (Running, File) {
     let path = scratch.text("lifeline");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     // Opened both ways, which waits for nobody.

@@ -18,6 +18,7 @@ mod lifetime; // everything dies with the job, and nothing delays it
 mod limits; // each limit attacked
 mod network; // what can be reached: nothing, or the host's
 mod places; // the job's root, mounts, network and policy
+mod planted; // what an earlier job left and what a job hides: nothing is followed, nothing is gained
 mod privilege; // who the command is and what it inherits
 mod sandbox; // how a test runs a job, and looks that nothing of it is left
 mod support; // where the programs under test are, and what this host can't do
