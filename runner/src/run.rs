@@ -230,11 +230,13 @@ impl Sandbox<'_> {
         let job = self.plan.job;
         let cap = job.limits.output_bytes.value();
         let sink = |live: Option<OwnedFd>| live.map_or(Sink::Keep(Vec::new()), |live| Sink::Live(Some(live)));
+        let status = ends.status;
+        file::set_nonblocking(status.as_fd()).at(Step::MakePipe, "status")?;
         let stdin = Input::new(ends.stdin, descriptors.stdin, job.stdin.as_bytes().to_vec());
         Ok(Watched {
             init,
             owners: wait::Owners::new(signals, descriptors.lifeline),
-            status: Some(ends.status),
+            status: Some(status),
             stdin: stdin.at(Step::MakePipe, "stdin")?,
             stdout: Output::new(ends.stdout, sink(descriptors.stdout), cap).at(Step::MakePipe, "stdout")?,
             stderr: Output::new(ends.stderr, sink(descriptors.stderr), cap).at(Step::MakePipe, "stderr")?,

@@ -96,13 +96,27 @@ pub(crate) enum Told {
     Nothing,
 }
 
-/// Reads the status pipe to its end. The command's process says that it is about to execute, and then, if it comes back,
-/// why it could not.
+/// Reads the status pipe, whose writers are dead.
 pub(crate) fn told(status: &OwnedFd) -> Told {
-    let (mut bytes, mut buffer) = (Vec::new(), [0u8; 2048]);
-    while let Ok(length @ 1..) = file::read(status.as_fd(), &mut buffer) {
-        bytes.extend_from_slice(&buffer[..length]);
+    let mut bytes = Vec::new();
+    let _ended = read_more(status, &mut bytes);
+    judge(&bytes)
+}
+
+/// Takes what the status pipe holds. True at its end.
+fn read_more(status: &OwnedFd, bytes: &mut Vec<u8>) -> bool {
+    let mut buffer = [0u8; 2048];
+    loop {
+        match file::read(status.as_fd(), &mut buffer) {
+            Ok(length @ 1..) => bytes.extend_from_slice(&buffer[..length]),
+            Err(Errno(libc::EAGAIN)) => return false,
+            Ok(_) | Err(_) => return true,
+        }
     }
+}
+
+/// The command's process says that it is about to execute, and then, if it comes back, why it could not.
+fn judge(bytes: &[u8]) -> Told {
     let executing = bytes.first() == Some(&EXECUTING);
     match StepError::decode(bytes.get(usize::from(executing)..).unwrap_or_default()) {
         Some(error) => Told::Failed(error),
@@ -135,6 +149,8 @@ struct Progress {
     workspace: Option<OwnedFd>,
     /// Bytes of a control message that is not whole yet.
     control: Vec<u8>,
+    /// What the status pipe has said so far.
+    status: Vec<u8>,
     /// Signals that came before the command was executed.
     held_back: Vec<i32>,
 }
@@ -148,6 +164,7 @@ impl Watched<'_> {
             patience: None,
             workspace: None,
             control: Vec::new(),
+            status: Vec::new(),
             held_back: Vec::new(),
         };
         while progress.ending.ended.is_none() {
@@ -169,7 +186,8 @@ impl Watched<'_> {
         let mut fds = vec![
             poll::entry(self.owners.signals.as_fd(), libc::POLLIN),
             poll::entry(self.init.socket.as_fd(), libc::POLLIN),
-            optional(self.status.as_ref(), libc::POLLIN),
+            // No events: its end is told all the same, and only that is of use.
+            optional(self.status.as_ref(), 0),
             // No events: only POLLERR and POLLHUP are told, which say that nobody reads our answer any more.
             raw(libc::STDOUT_FILENO, 0),
             optional(self.owners.lifeline.as_ref(), libc::POLLIN | libc::POLLRDHUP),
@@ -225,8 +243,12 @@ impl Watched<'_> {
     }
 
     fn read_status(&mut self, progress: &mut Progress) {
-        let Some(status) = self.status.take() else { return };
-        match told(&status) {
+        // At its end only: between the word and exec lies what the kernel takes to load the program.
+        match &self.status {
+            Some(status) if read_more(status, &mut progress.status) => self.status = None,
+            _ => return,
+        }
+        match judge(&progress.status) {
             Told::Executed => {
                 progress.ending.started = Some(Instant::now());
                 for number in progress.held_back.drain(..) {

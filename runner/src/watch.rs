@@ -4,6 +4,7 @@ use crate::sys::file;
 use crate::tree;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Watches how much a workspace on disk has grown.
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 /// process holds it as a descriptor. Where something could not be looked into (a directory without read permission, a
 /// process that hides its descriptors, a deleted file that is only mapped), what the whole file system has lost since
 /// the start must not pass the limit either: others that write there may then end a job that hides something, and nobody
-/// gets away with hiding.
+/// gets away with hiding. A file without a name whose only holder is a message in a socket's queue (unix(7), SCM_RIGHTS) is seen by
+/// nobody; a workspace in memory has no such gap.
 pub(crate) struct Disk {
     root: OwnedFd,
     limit: u64,
@@ -66,8 +68,9 @@ impl Disk {
         use std::os::unix::fs::MetadataExt;
         let device = file::fstat(self.root.as_fd()).map(|stat| stat.st_dev).unwrap_or_default();
         let (mut bytes, mut is_hidden) = (0, false);
-        for pid in processes {
-            let descriptors = match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        for thread in processes.iter().flat_map(|pid| threads(*pid)) {
+            // Of each thread: one may have a table of its own (unshare(2), CLONE_FILES), and the first may have ended.
+            let descriptors = match std::fs::read_dir(thread.join("fd")) {
                 Ok(descriptors) => descriptors,
                 Err(error) => {
                     is_hidden |= error.kind() == std::io::ErrorKind::PermissionDenied;
@@ -81,16 +84,22 @@ impl Disk {
                     bytes += found.blocks() * 512;
                 }
             }
-            is_hidden |= maps_deleted(*pid);
+            is_hidden |= maps_deleted(&thread);
         }
         (bytes, is_hidden)
     }
 }
 
-/// Whether a process has mapped a file that has no name any more: then no descriptor may be left of it. The kernel's own
+/// The directories of a process's threads in `/proc`.
+fn threads(pid: i32) -> impl Iterator<Item = PathBuf> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.map(|task| task.path())
+}
+
+/// Whether a thread has mapped a file that has no name any more: then no descriptor may be left of it. The kernel's own
 /// (shared memory, memfd) are called so too, and are in memory.
-fn maps_deleted(pid: i32) -> bool {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+fn maps_deleted(thread: &Path) -> bool {
+    let maps = std::fs::read_to_string(thread.join("maps")).unwrap_or_default();
     let in_memory = ["/dev/zero (", "/memfd:", "/SYSV", "/dev/shm/"];
     maps.lines().filter(|line| line.ends_with(" (deleted)")).any(|line| {
         let path = line.find('/').map_or("", |start| &line[start..]);

@@ -73,6 +73,9 @@ fn a_source_below_a_writable_directory_is_not_reached_through_a_link() {
     };
     let failure = job(&format!("{work}/data")).failure();
     assert_eq!((failure.code.as_str(), failure.message.contains("ELOOP")), ("mount", true), "{failure:?}");
+    for spelling in [format!("/{work}/data"), format!("{work}/./data"), format!("{work}//data/")] {
+        assert_eq!(job(&spelling).failure().code, "mount", "{spelling}");
+    }
     // Its twin: a real directory in the same place, and the target of the link by its own name.
     fs::create_dir(scratch.path("work/real")).unwrap();
     assert_eq!(job(&format!("{work}/real")).run().exited(), "");

@@ -21,8 +21,10 @@ extern "C" fn main(argc: i32, argv: *mut *mut libc::c_char) -> i32 {
 pub(crate) fn hide_arguments() {
     let arguments = ARGUMENTS.load(Ordering::Relaxed);
     for index in 0..COUNT.load(Ordering::Relaxed) {
-        // SAFETY: the C library passed an array of `argc` pointers that lives as long as the process.
-        let argument = unsafe { arguments.add(index).read() };
+        // SAFETY: the C library passed an array of `argc` pointers, so the place is within it.
+        let place = unsafe { arguments.add(index) };
+        // SAFETY: it holds a pointer, which lives as long as the process.
+        let argument = unsafe { place.read() };
         // SAFETY: each of them points to a string that ends with a NUL.
         let length = unsafe { libc::strlen(argument) };
         // SAFETY: the strings are this process's own memory, writable, and nothing borrows them: `std::env::args`

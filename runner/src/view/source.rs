@@ -8,6 +8,8 @@ use crate::{identity, tree};
 use pinfold_runner::{Job, Root, Workspace};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// A detached copy of a mount, and where it goes.
 pub(crate) struct Tree {
@@ -37,7 +39,7 @@ impl Tree {
             return Self::open(&sys::c_string(path).at(step, path)?, target, attributes, step);
         };
         let base = file::open(base, libc::O_PATH | libc::O_DIRECTORY).at(step, path)?;
-        let rest = sys::c_string(rest).at(step, path)?;
+        let rest = sys::c_string(rest.as_os_str().as_bytes()).at(step, path)?;
         let place = file::openat2(base.as_fd(), &rest, libc::O_PATH, 0, Resolve::BeneathNoSymlinks).at(step, path)?;
         Self::take(place, c"", target, attributes).at(step, path)
     }
@@ -50,16 +52,17 @@ impl Tree {
     }
 }
 
-/// The directory of the host that the sandbox may write to and that `path` lies below, with the rest of the path.
-pub(crate) fn below_writable<'a>(job: &'a Job, path: &'a str) -> Option<(&'a str, &'a str)> {
+/// The directory of the host that the sandbox may write to and that `path` lies below, with the rest of the path. By
+/// components, so that no spelling of a path slips through.
+pub(crate) fn below_writable<'a>(job: &'a Job, path: &'a str) -> Option<(&'a str, &'a Path)> {
     let workspace = match &job.workspace {
         Workspace::Path(path) => Some(path),
         _ => None,
     };
     let writable = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
     workspace.into_iter().chain(writable).find_map(|base| {
-        let rest = path.strip_prefix(base.as_str().trim_end_matches('/'))?.strip_prefix('/')?.trim_matches('/');
-        (!rest.is_empty()).then_some((base.as_str(), rest))
+        let rest = Path::new(path).strip_prefix(base.as_str()).ok()?;
+        (rest.components().next().is_some()).then_some((base.as_str(), rest))
     })
 }
 
@@ -116,7 +119,6 @@ fn image(path: &str, trees: &mut Vec<Tree>) -> Result<(), StepError> {
         let mut part = match kind {
             libc::S_IFLNK => {
                 let text = std::fs::read_link(&operand).at(Step::OpenRoot, &operand)?;
-                use std::os::unix::ffi::OsStrExt;
                 let link = sys::c_string(text.as_os_str().as_bytes()).at(Step::OpenRoot, &operand)?;
                 let mount = root.try_clone().at(Step::OpenRoot, &operand)?;
                 let target = shown.clone();
