@@ -2,11 +2,11 @@
 //! that nobody trusts: no link is followed, only regular files are read, and everything has a budget.
 
 use crate::failure::{At, Step, StepError};
+use crate::owners::Owners;
 use crate::sys::file::{self, Resolve};
 use crate::sys::{self, Errno};
 use crate::tree;
 use crate::view::below_writable;
-use crate::wait::Owners;
 use pinfold_runner::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, Content, Job, Workspace};
 use sha2::{Digest, Sha256};
 use std::ffi::CString;
@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 /// Budgets of one job's artifacts.
 const MOST_FILES: usize = 100_000;
 const MOST_ERRORS: usize = 1000;
+/// Of all paths together in the answer, where a byte may take six characters: so much that every supervisor takes it.
+const MOST_ANSWER: usize = 16 << 20;
 const MOST_BYTES: u64 = 16 << 30;
 const DEEPEST: usize = 64;
 const LONGEST: Duration = Duration::from_secs(300);
@@ -87,6 +89,7 @@ pub(crate) fn collect(
         owners,
         done: Collected::default(),
         bytes: 0,
+        answer: 0,
         entries: 0,
         deadline: Instant::now() + LONGEST,
         exhausted: false,
@@ -106,6 +109,7 @@ struct Collector<'a> {
     owners: &'a Owners,
     done: Collected,
     bytes: u64,
+    answer: usize,
     entries: usize,
     deadline: Instant,
     exhausted: bool,
@@ -150,7 +154,9 @@ impl Collector<'_> {
     /// Copies one entry. For a folder, the names in it.
     fn entry(&mut self, parts: &[CString]) -> Result<Vec<CString>, Refusal> {
         self.entries += 1;
+        self.answer += 6 * parts.iter().map(|part| part.as_bytes().len() + 1).sum::<usize>();
         let budget = [
+            (self.answer > MOST_ANSWER, ArtifactErrorCode::TooMany, true),
             (parts.len() > DEEPEST, ArtifactErrorCode::TooDeep, false),
             (self.entries > MOST_FILES, ArtifactErrorCode::TooMany, true),
             (Instant::now() > self.deadline, ArtifactErrorCode::TooSlow, true),

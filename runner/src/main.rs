@@ -18,6 +18,7 @@ mod handoff;
 mod identity;
 mod init;
 mod message;
+mod owners;
 mod plan;
 mod processes;
 mod reexec;

@@ -8,6 +8,7 @@ use crate::failure::{At, Step, StepError};
 use crate::ground::Ground;
 use crate::init::{self, Inherited};
 use crate::message::Order;
+use crate::owners::Owners;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::stream::{Input, Output, Sink};
@@ -235,7 +236,7 @@ impl Sandbox<'_> {
         let stdin = Input::new(ends.stdin, descriptors.stdin, job.stdin.as_bytes().to_vec());
         Ok(Watched {
             init,
-            owners: wait::Owners::new(signals, descriptors.lifeline),
+            owners: Owners::new(signals, descriptors.lifeline),
             status: Some(status),
             stdin: stdin.at(Step::MakePipe, "stdin")?,
             stdout: Output::new(ends.stdout, sink(descriptors.stdout), cap).at(Step::MakePipe, "stdout")?,
@@ -277,7 +278,7 @@ impl Sandbox<'_> {
         &self,
         mut outcome: Outcome,
         in_memory: Option<OwnedFd>,
-        owners: &wait::Owners,
+        owners: &Owners,
         ground: &Ground,
         destination: Option<Destination>,
     ) -> Outcome {

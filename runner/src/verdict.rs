@@ -3,10 +3,11 @@
 use crate::cgroup::Figures;
 use crate::ground::Ground;
 use crate::message::Report;
+use crate::owners::Owners;
 use crate::run::{Sandbox, elapsed};
 use crate::sys::process::End;
 use crate::sys::signal;
-use crate::wait::{Ending, Owners, Streams};
+use crate::wait::{Ending, Streams};
 use pinfold_runner::{Content, Failure, Job, Limit, Outcome, Status, Usage};
 use std::os::fd::OwnedFd;
 

@@ -4,6 +4,7 @@
 use crate::cgroup::Cgroups;
 use crate::failure::{EXECUTING, Step, StepError};
 use crate::message::{LONGEST_NEWS, News, Order, Report};
+use crate::owners::Owners;
 use crate::processes;
 use crate::run::Init;
 use crate::stream::{Input, Output};
@@ -49,41 +50,6 @@ pub(crate) struct Streams {
     pub(crate) workspace: Option<OwnedFd>,
     /// Who may still tell us to stop.
     pub(crate) owners: Owners,
-}
-
-/// Those who may end the job at any time: whoever signals the runner, whoever reads its answer, and the supervisor.
-pub(crate) struct Owners {
-    signals: OwnedFd,
-    lifeline: Option<OwnedFd>,
-}
-
-impl Owners {
-    pub(crate) fn new(signals: OwnedFd, lifeline: Option<OwnedFd>) -> Self {
-        Self { signals, lifeline }
-    }
-
-    /// Whether one of them has told us to stop.
-    pub(crate) fn say_stop(&self) -> bool {
-        let raw = |fd: RawFd, events| libc::pollfd { fd, events, revents: 0 };
-        let lifeline = self.lifeline.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        let mut fds = [
-            raw(self.signals.as_raw_fd(), libc::POLLIN),
-            raw(libc::STDOUT_FILENO, 0),
-            raw(lifeline, libc::POLLIN | libc::POLLRDHUP),
-        ];
-        // After the command's end any message on the lifeline but a signal or a new size is to stop, and those two mean
-        // nothing any more; so what came is read and judged.
-        let is_ready = poll::poll(&mut fds, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0);
-        is_ready && (fds[0].revents != 0 || fds[1].revents != 0 || self.lifeline_says_stop(fds[2].revents))
-    }
-
-    fn lifeline_says_stop(&self, revents: i16) -> bool {
-        let Some(lifeline) = self.lifeline.as_ref().filter(|_| revents != 0) else { return false };
-        let mut buffer = [0u8; 512];
-        let length = file::read(lifeline.as_fd(), &mut buffer).unwrap_or(0);
-        let cancel = ControlMessage::Cancel.encode();
-        length == 0 || buffer[..length].chunks(ControlMessage::BYTES).any(|message| message == cancel)
-    }
 }
 
 /// What the status pipe has told, now that nobody writes to it any more.
@@ -175,6 +141,7 @@ impl Watched<'_> {
             }
             self.turn(&fds, &mut progress);
         }
+        self.finish_status(&mut progress);
         self.finish_output(&progress);
         let Self { stdout, stderr, owners, .. } = self;
         (progress.ending, Streams { stdout, stderr, workspace: progress.workspace, owners })
@@ -248,6 +215,10 @@ impl Watched<'_> {
             Some(status) if read_more(status, &mut progress.status) => self.status = None,
             _ => return,
         }
+        self.judge_status(progress);
+    }
+
+    fn judge_status(&self, progress: &mut Progress) {
         match judge(&progress.status) {
             Told::Executed => {
                 progress.ending.started = Some(Instant::now());
@@ -258,6 +229,15 @@ impl Watched<'_> {
             Told::Failed(error) => progress.ending.step_error = Some(error),
             Told::Nothing => {}
         }
+    }
+
+    /// When init has died first, the command's process may hold the status pipe for a moment more.
+    fn finish_status(&mut self, progress: &mut Progress) {
+        let Some(status) = self.status.take() else { return };
+        self.init.kill();
+        let _ended = poll::poll(&mut [poll::entry(status.as_fd(), 0)], Some(OBEDIENCE));
+        let _at_its_end = read_more(&status, &mut progress.status);
+        self.judge_status(progress);
     }
 
     fn read_news(&mut self, progress: &mut Progress) {
