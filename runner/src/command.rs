@@ -5,12 +5,11 @@
 
 use crate::failure::{At, EXECUTING, Step, StepError};
 use crate::handoff::{Handoff, Ready};
-use crate::init::become_user;
 use crate::plan::Plan;
 use crate::sys::file::Resolve;
 use crate::sys::process;
 use crate::sys::{self, Errno, capability, file, network, seccomp, signal, terminal};
-use crate::{environment, fence, rlimit};
+use crate::{environment, fence, identity, rlimit};
 use pinfold_runner::{FileEntry, seccomp as policies};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -66,7 +65,7 @@ fn confine_and_execute(
     process::unshare(libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
     rlimit::set(plan.job, alone)?;
     sys::resource::reset_scheduling().at(Step::StartSession, "scheduling policy")?;
-    become_user(plan)?;
+    identity::become_user(plan.job.user, plan.privileged)?;
     process::set_non_dumpable().at(Step::DropPrivileges, "non-dumpable")?;
     let strings = environment::Strings::new(plan).at(Step::Execute, "")?;
 

@@ -30,7 +30,7 @@ impl Ground {
     pub(crate) fn lay(plan: &Plan<'_>, state: &State) -> Result<Self, Failure> {
         let mut attempts = 0;
         let (slot, workspace, cgroups) = loop {
-            let slot = state.take_slot(crate::run::random()?)?;
+            let slot = state.take_slot()?;
             let made = open_workspace(plan, &slot).and_then(|workspace| {
                 let cgroups = Cgroups::create(&slot, &plan.job.limits)?;
                 Ok((workspace, cgroups))

@@ -54,6 +54,17 @@ pub(crate) fn owner_namespace(owner: (u32, u32), sandbox: u32) -> Result<OwnedFd
     }
 }
 
+/// Takes on the one identity that exists inside, once it is mapped. Capabilities stay, for now. Only root may drop its
+/// supplementary groups.
+pub(crate) fn become_user(user: User, privileged: bool) -> Result<(), StepError> {
+    process::keep_capabilities().at(Step::BecomeUser, "")?;
+    process::setresgid(user.gid).at(Step::BecomeUser, format!("gid {}", user.gid))?;
+    if privileged {
+        process::drop_groups().at(Step::BecomeUser, "supplementary groups")?;
+    }
+    process::setresuid(user.uid).at(Step::BecomeUser, format!("uid {}", user.uid))
+}
+
 /// Whether the uids of `range` exist in our own user namespace. Root of a container that has a namespace of its own
 /// seldom has any to spare; his sandboxes then run under his own uid, as an ordinary user's do.
 pub(crate) fn can_map((first, last): (u32, u32)) -> bool {

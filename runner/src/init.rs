@@ -9,6 +9,7 @@
 use crate::command::{self, Pipes};
 use crate::failure::{At, Step, StepError};
 use crate::handoff::{Handoff, Ready};
+use crate::identity;
 use crate::message::{News, Order, Report};
 use crate::plan::Plan;
 use crate::sys::process::{self, Fork};
@@ -92,7 +93,7 @@ fn live(
     if plan.job.workspace == Workspace::Temp {
         collected.take_workspace(&state.join(slot.to_string()).join("workspace"))?;
     }
-    become_user(plan)?;
+    identity::become_user(plan.job.user, plan.privileged)?;
     // After the last change of credentials, which clears both. If the runner died before this line, the socket says so.
     process::set_non_dumpable().at(Step::GuardInit, "non-dumpable")?;
     process::die_with_parent().at(Step::GuardInit, "parent-death signal")?;
@@ -132,17 +133,6 @@ fn await_begin(socket: BorrowedFd<'_>) -> (u32, OwnedFd, Vec<OwnedFd>) {
         return (slot, lock, descriptors);
     }
     process::exit_now(1)
-}
-
-/// Takes on the one identity that exists inside. Capabilities stay, for now.
-pub(crate) fn become_user(plan: &Plan<'_>) -> Result<(), StepError> {
-    let user = plan.job.user;
-    process::keep_capabilities().at(Step::BecomeUser, "")?;
-    process::setresgid(user.gid).at(Step::BecomeUser, format!("gid {}", user.gid))?;
-    if plan.privileged {
-        process::drop_groups().at(Step::BecomeUser, "supplementary groups")?;
-    }
-    process::setresuid(user.uid).at(Step::BecomeUser, format!("uid {}", user.uid))
 }
 
 /// Artifacts of a workspace in memory can only be read through a descriptor that outlives the mount namespace.

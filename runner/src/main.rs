@@ -17,6 +17,7 @@ mod ground;
 mod handoff;
 mod identity;
 mod init;
+mod leash;
 mod message;
 mod owners;
 mod plan;
@@ -84,7 +85,7 @@ fn run_job(options: &RunnerOptions, start: Instant) -> Result<Outcome, (String, 
     drop(json);
     let id = match &job.id {
         Some(id) => id.as_str().to_owned(),
-        None => run::random_id().map_err(|error| unnamed(error.into()))?,
+        None => state::random_id().map_err(|error| unnamed(error.into()))?,
     };
     run::run(&job, id.clone(), descriptors, options.terminal, landlock, start).map_err(|failure| (id, failure))
 }

@@ -7,13 +7,14 @@ use crate::descriptors::{self, Descriptors};
 use crate::failure::{At, Step, StepError};
 use crate::ground::Ground;
 use crate::init::{self, Inherited};
+use crate::leash::Leash;
 use crate::message::Order;
 use crate::owners::Owners;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::stream::{Input, Output, Sink};
 use crate::sys::process::{self, Fork};
-use crate::sys::{self, file, pipe, poll, signal, socket};
+use crate::sys::{self, file, pipe, signal, socket};
 use crate::view::caller_trees;
 use crate::wait::{self, Ending, Told, Watched};
 use crate::watch::{Cpu, Disk};
@@ -47,53 +48,12 @@ pub(crate) fn run(
 }
 
 /// One sandbox in the making.
-pub(crate) struct Sandbox<'a> {
-    pub(crate) plan: &'a Plan<'a>,
+struct Sandbox<'a> {
+    plan: &'a Plan<'a>,
     state: &'a State,
-    pub(crate) id: String,
-    pub(crate) start: Instant,
+    id: String,
+    start: Instant,
 }
-
-/// Init, and what we hold of it.
-pub(crate) struct Init {
-    pub(crate) pid: i32,
-    pub(crate) pidfd: OwnedFd,
-    pub(crate) socket: OwnedFd,
-}
-
-impl Init {
-    /// Tells init something. When it is dead already, the event loop learns that from its socket.
-    pub(crate) fn tell(&self, order: Order) {
-        let _dead = socket::send(self.socket.as_fd(), &order.encode(), &[]);
-    }
-
-    /// Kills init, and with it, by the kernel's rule for pid 1, whatever is left in the sandbox.
-    pub(crate) fn kill(&self) {
-        let _dead = signal::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
-    }
-
-    /// Kills init and waits until all is gone. Waiting again is fine.
-    fn end(&self) -> Result<(), StepError> {
-        self.kill();
-        let deadline = Instant::now() + TEARDOWN;
-        loop {
-            match process::wait(self.pid, false) {
-                Ok(None) => {}
-                Ok(Some(_)) | Err(sys::Errno(libc::ECHILD)) => return Ok(()),
-                Err(errno) => return Err(errno).at(Step::StartCommand, "wait for init"),
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(sys::Errno(libc::ETIMEDOUT)).at(Step::StartCommand, "wait for init");
-            }
-            let mut fds = [poll::entry(self.pidfd.as_fd(), libc::POLLIN)];
-            poll::poll(&mut fds, Some(left)).at(Step::StartCommand, "wait for init")?;
-        }
-    }
-}
-
-/// How long the kernel may take to tear everything down: a process can be stuck in a write to a slow disk.
-const TEARDOWN: Duration = Duration::from_secs(20);
 
 /// Our ends of what connects us with the sandbox.
 struct Ends {
@@ -152,7 +112,7 @@ impl Sandbox<'_> {
             Fork::Parent(pid, pidfd) => (pid, pidfd),
         };
         drop((others, inherited_trees));
-        let init = Init { pid, pidfd, socket };
+        let init = Leash { pid, pidfd, socket };
         let mut ground = match ground.map_or_else(|| Ground::lay(self.plan, self.state), Ok) {
             Ok(ground) => ground,
             Err(failure) => {
@@ -200,7 +160,7 @@ impl Sandbox<'_> {
     /// Lets init go on, now that the ground is laid.
     fn begin(
         &self,
-        init: &Init,
+        init: &Leash,
         ground: &Ground,
         pipes: [Option<std::io::Result<OwnedFd>>; 3],
     ) -> Result<(), StepError> {
@@ -221,7 +181,7 @@ impl Sandbox<'_> {
 
     fn watched<'a>(
         &self,
-        init: &'a Init,
+        init: &'a Leash,
         ground: &'a Ground,
         signals: OwnedFd,
         ends: Ends,
@@ -252,7 +212,7 @@ impl Sandbox<'_> {
     /// cleared while the kernel takes its namespaces apart.
     fn finish(
         &self,
-        init: &Init,
+        init: &Leash,
         mut ground: Ground,
         ending: Ending,
         streams: wait::Streams,
@@ -263,14 +223,14 @@ impl Sandbox<'_> {
             init.end()?;
         }
         let ended = ending.ended;
-        let outcome = verdict::outcome(self, &ground, ending, streams);
+        let outcome = verdict::outcome(self.plan, self.id.clone(), self.start, &ground, ending, streams);
         let outcome = outcome
             .map(|(outcome, in_memory, owners)| self.with_artifacts(outcome, in_memory, &owners, &ground, destination));
         ground.clear();
         init.end()?;
         drop(ground);
         let mut outcome = outcome?;
-        outcome.usage.teardown_ms = elapsed(ended, Some(Instant::now()));
+        outcome.usage.teardown_ms = verdict::elapsed(ended, Some(Instant::now()));
         Ok(outcome)
     }
 
@@ -294,25 +254,10 @@ impl Sandbox<'_> {
     }
 }
 
-/// Milliseconds between two moments, where both are known.
-pub(crate) fn elapsed(from: Option<Instant>, to: Option<Instant>) -> Option<f64> {
-    Some(to?.saturating_duration_since(from?).as_secs_f64() * 1e3)
-}
-
 /// A pipe, read end first, or nothing.
 fn pair(wanted: bool) -> Result<(Option<OwnedFd>, Option<OwnedFd>), sys::Errno> {
     if !wanted {
         return Ok((None, None));
     }
     pipe::pipe().map(|(read, write)| (Some(read), Some(write)))
-}
-
-/// A random number, for names.
-pub(crate) fn random() -> Result<u64, StepError> {
-    sys::process::random().at(Step::TakeSlot, "a random number")
-}
-
-/// An id for a job that has none.
-pub(crate) fn random_id() -> Result<String, StepError> {
-    random().map(|number| format!("{number:016x}"))
 }

@@ -85,7 +85,8 @@ impl State {
     }
 
     /// Takes a free slot. Starting at a random number, two runners seldom try the same one.
-    pub(crate) fn take_slot(&self, seed: u64) -> Result<Slot, StepError> {
+    pub(crate) fn take_slot(&self) -> Result<Slot, StepError> {
+        let seed = random()?;
         let shown = self.path.to_string_lossy();
         let (first, last) = uids()?;
         let count = u64::from(last - first) + 1;
@@ -167,3 +168,12 @@ impl Slot {
 }
 
 const CGROUPS: &std::ffi::CStr = c"cgroups";
+
+fn random() -> Result<u64, StepError> {
+    process::random().at(Step::TakeSlot, "a random number")
+}
+
+/// An id for a job that has none.
+pub(crate) fn random_id() -> Result<String, StepError> {
+    random().map(|number| format!("{number:016x}"))
+}

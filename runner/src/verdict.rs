@@ -4,16 +4,19 @@ use crate::cgroup::Figures;
 use crate::ground::Ground;
 use crate::message::Report;
 use crate::owners::Owners;
-use crate::run::{Sandbox, elapsed};
+use crate::plan::Plan;
 use crate::sys::process::End;
 use crate::sys::signal;
 use crate::wait::{Ending, Streams};
 use pinfold_runner::{Content, Failure, Job, Limit, Outcome, Status, Usage};
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 /// Puts the result together, all but artifacts and `teardown_ms`. What else is needed afterwards comes along.
 pub(crate) fn outcome(
-    sandbox: &Sandbox<'_>,
+    plan: &Plan<'_>,
+    id: String,
+    start: Instant,
     ground: &Ground,
     ending: Ending,
     streams: Streams,
@@ -25,9 +28,9 @@ pub(crate) fn outcome(
         return Err(Failure::new("setup_died", "the command's process died before the command could be executed")
             .with_hint("`memory_bytes` may be too small for it, or somebody on the host killed it"));
     }
-    let figures = ground.cgroups.figures(sandbox.plan.job.limits.cpus != Limit::Max);
+    let figures = ground.cgroups.figures(plan.job.limits.cpus != Limit::Max);
     let report = ending.report;
-    let Some((status, exit_code, signal)) = judge(&ending, figures.oom_kills, sandbox.plan.job) else {
+    let Some((status, exit_code, signal)) = judge(&ending, figures.oom_kills, plan.job) else {
         return Err(Failure::new("init_died", "the sandbox's init ended before the command did")
             .with_hint("something on the host killed it, or the machine is out of memory"));
     };
@@ -42,13 +45,13 @@ pub(crate) fn outcome(
         oom_kills: figures.oom_kills,
         read_bytes: report.map(|report| report.read_bytes),
         written_bytes: report.map(|report| report.written_bytes),
-        setup_ms: elapsed(Some(sandbox.start), ending.started),
+        setup_ms: elapsed(Some(start), ending.started),
         teardown_ms: None,
     };
     let (stdout, stderr) = (streams.stdout, streams.stderr);
     let outcome = Outcome {
         version: pinfold_runner::CONTRACT_VERSION,
-        id: sandbox.id.clone(),
+        id: id,
         status,
         exit_code,
         signal,
@@ -65,6 +68,11 @@ pub(crate) fn outcome(
         error: None,
     };
     Ok((outcome, streams.workspace, streams.owners))
+}
+
+/// Milliseconds between two moments, where both are known.
+pub(crate) fn elapsed(from: Option<Instant>, to: Option<Instant>) -> Option<f64> {
+    Some(to?.saturating_duration_since(from?).as_secs_f64() * 1e3)
 }
 
 type Judgement = (Status, Option<i32>, Option<String>);

@@ -3,10 +3,10 @@
 
 use crate::cgroup::Cgroups;
 use crate::failure::{EXECUTING, Step, StepError};
+use crate::leash::Leash;
 use crate::message::{LONGEST_NEWS, News, Order, Report};
 use crate::owners::Owners;
 use crate::processes;
-use crate::run::Init;
 use crate::stream::{Input, Output};
 use crate::sys::{Errno, file, poll, signal, socket};
 use crate::watch::{Cpu, Disk};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Everything that is waited for.
 pub(crate) struct Watched<'a> {
-    pub(crate) init: &'a Init,
+    pub(crate) init: &'a Leash,
     pub(crate) owners: Owners,
     /// End-of-file: the command was executed. Anything else: a step failed.
     pub(crate) status: Option<OwnedFd>,
@@ -231,10 +231,10 @@ impl Watched<'_> {
         }
     }
 
-    /// When init has died first, the command's process may hold the status pipe for a moment more.
+    /// When init ends first, it may still have its last word to say there, and the command's process holds the pipe for a
+    /// moment more: each ends when it sees that the other did.
     fn finish_status(&mut self, progress: &mut Progress) {
         let Some(status) = self.status.take() else { return };
-        self.init.kill();
         let _ended = poll::poll(&mut [poll::entry(status.as_fd(), 0)], Some(OBEDIENCE));
         let _at_its_end = read_more(&status, &mut progress.status);
         self.judge_status(progress);

@@ -148,45 +148,37 @@ fn out_of_range(
     format!("`{name}` is {got}: it must be a number from {low} to {high}, or \"max\"")
 }
 
-impl Parse for Limit<u64> {
-    type Bound = u64;
-    fn parse(raw: &serde_json::Value, name: &str, low: u64, high: u64) -> Result<Self, String> {
-        match raw {
-            serde_json::Value::String(text) if text == "max" => Ok(Self::Max),
-            serde_json::Value::Number(number) => match number.as_u64() {
-                Some(value) if (low..=high).contains(&value) => Ok(Self::At(value)),
-                _ => Err(out_of_range(name, number, low, high)),
-            },
-            other => Err(out_of_range(name, other, low, high)),
-        }
-    }
-    fn check(&self, name: &str, low: u64, high: u64) -> Result<(), String> {
-        match self {
-            Self::At(value) if !(low..=high).contains(value) => Err(out_of_range(name, value, low, high)),
-            _ => Ok(()),
-        }
-    }
-    fn write<M: SerializeMap>(&self, map: &mut M, name: &str) -> Result<(), M::Error> {
-        match self {
-            Self::Max => map.serialize_entry(name, "max"),
-            Self::At(value) => map.serialize_entry(name, value),
-        }
+/// What a limit's number may be.
+trait Number: Copy + PartialOrd + std::fmt::Display + Serialize {
+    /// The JSON number as one of these, if it is one.
+    fn of(number: &serde_json::Number) -> Option<Self>;
+}
+
+impl Number for u64 {
+    fn of(number: &serde_json::Number) -> Option<Self> {
+        number.as_u64()
     }
 }
 
-impl Parse for Limit<f64> {
-    type Bound = f64;
-    fn parse(raw: &serde_json::Value, name: &str, low: f64, high: f64) -> Result<Self, String> {
+impl Number for f64 {
+    fn of(number: &serde_json::Number) -> Option<Self> {
+        number.as_f64()
+    }
+}
+
+impl<T: Number> Parse for Limit<T> {
+    type Bound = T;
+    fn parse(raw: &serde_json::Value, name: &str, low: T, high: T) -> Result<Self, String> {
         match raw {
             serde_json::Value::String(text) if text == "max" => Ok(Self::Max),
-            serde_json::Value::Number(number) => match number.as_f64() {
+            serde_json::Value::Number(number) => match T::of(number) {
                 Some(value) if (low..=high).contains(&value) => Ok(Self::At(value)),
                 _ => Err(out_of_range(name, number, low, high)),
             },
             other => Err(out_of_range(name, other, low, high)),
         }
     }
-    fn check(&self, name: &str, low: f64, high: f64) -> Result<(), String> {
+    fn check(&self, name: &str, low: T, high: T) -> Result<(), String> {
         match self {
             Self::At(value) if !(low..=high).contains(value) => Err(out_of_range(name, value, low, high)),
             _ => Ok(()),
