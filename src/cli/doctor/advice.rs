@@ -208,13 +208,13 @@ fn cgroup(host: &Host, advice: &mut Vec<Advice>) {
             ]),
         );
     }
-    if !cgroup.v2_writable || !missing.is_empty() {
-        say(
-            "our own cgroup is not ours to divide; start in one that is (this needs a login session of systemd's)"
-                .to_owned(),
-            lines(["systemd-run --user --scope -p Delegate=yes pinfold …"]),
-        );
-    }
+    // Writable is not delegated: all units of a user's own manager are his, and where one was not delegated, systemd may
+    // end all of it when the kernel shoots one process in it.
+    say(
+        "our own cgroup was not delegated to us; start in one that is (this needs a login session of systemd's)"
+            .to_owned(),
+        lines(["systemd-run --user --scope -p Delegate=yes pinfold …"]),
+    );
 }
 
 /// The root cgroup knows what the kernel has at all.
