@@ -51,7 +51,7 @@ pub(crate) fn outcome(
     let (stdout, stderr) = (streams.stdout, streams.stderr);
     let outcome = Outcome {
         version: pinfold_runner::CONTRACT_VERSION,
-        id: id,
+        id,
         status,
         exit_code,
         signal,
