@@ -123,8 +123,8 @@ pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<Own
     proc::build(&view)?;
 
     view.attach_new(&file_system(c"devpts", DEVPTS, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)?, "dev/pts")?;
-    view.attach_new(&tmpfs(sizes.tmp, "1777", WRITABLE)?, "tmp")?;
-    view.attach_new(&tmpfs(sizes.shm, "1777", WRITABLE | libc::MOUNT_ATTR_NOEXEC)?, "dev/shm")?;
+    view.attach_new(&tmpfs(sizes.tmp, STICKY, WRITABLE)?, "tmp")?;
+    view.attach_new(&tmpfs(sizes.shm, STICKY, WRITABLE | libc::MOUNT_ATTR_NOEXEC)?, "dev/shm")?;
     match &collected.workspace {
         Some(tree) => view.attach_new(&tree.mount, "workspace")?,
         None => view.attach_new(&tmpfs(sizes.workspace, "0755", WRITABLE)?, "workspace")?,
@@ -136,6 +136,9 @@ pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<Own
     root::enter(view.root.as_fd())?;
     Ok(view.root)
 }
+
+/// Writable by everybody, and everybody removes his own only.
+const STICKY: &str = "1777";
 
 /// The root's tmpfs holds names, links and four short files.
 const ROOT_BYTES: u64 = 1 << 20;
@@ -240,7 +243,11 @@ impl View {
 
 /// A tmpfs of a size, with as many inodes as half-pages in it, so that empty files can't go on for ever either.
 fn tmpfs(size: Size, mode: &str, attributes: u64) -> Result<OwnedFd, StepError> {
-    let mut options: Vec<(&CStr, CString)> = vec![(c"mode", sys::c_string(mode).at(Step::MakeFileSystem, "tmpfs")?)];
+    let mut options: Vec<(&CStr, CString)> = Vec::new();
+    // 1777 is what a tmpfs has by itself.
+    if mode != STICKY {
+        options.push((c"mode", sys::c_string(mode).at(Step::MakeFileSystem, "tmpfs")?));
+    }
     match size {
         Size::Bytes(bytes) => {
             let inodes = (bytes / 2048).max(1024);
