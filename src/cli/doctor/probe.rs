@@ -65,7 +65,7 @@ async fn probe_all() -> Result<Probed, Failure> {
 
 /// Runs the default job; everything but a clean end is a failure.
 async fn run(pinfold: &Pinfold, require: Vec<Requirement>) -> Result<Outcome, Failure> {
-    let argv = Argv::try_from(vec!["true".to_owned()]).map_err(|e| Failure::new("invalid_job", e.to_string()))?;
+    let argv = Argv::try_from(vec!["true".to_owned()]).map_err(|e| Failure::new("bad_job", e.to_string()))?;
     let mut job = Job::new(argv);
     job.limits.wall_ms = Limit::At(PROBE_MS);
     job.require = require;

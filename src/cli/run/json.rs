@@ -27,9 +27,9 @@ pub(super) async fn run(file: &Path) -> Exit {
 
 async fn outcome(file: &Path) -> Result<Outcome, Failure> {
     let json = read(file).map_err(|error| {
-        Failure::new("unreadable_job", format!("failed to read the job from `{}`: {}", file.display(), reason(&error)))
+        Failure::new("bad_job", format!("failed to read the job from `{}`: {}", file.display(), reason(&error)))
     })?;
-    let job = Job::from_json(&json).map_err(|error| Failure::new("invalid_job", error.to_string()))?;
+    let job = Job::from_json(&json).map_err(|error| Failure::new("bad_job", error.to_string()))?;
     let mut signals = Signals::new()
         .map_err(|error| Failure::new("host_error", format!("failed to catch signals: {}", reason(&error))))?;
     let pinfold = Pinfold::new().map_err(|error| failure("host_error", &error))?;
