@@ -254,12 +254,9 @@ fn landlock(host: &Host) -> Advice {
 /// A profile that takes nothing from the runner and lets it make user namespaces: what Ubuntu itself ships for
 /// programs like it.
 fn apparmor_profile(runner: &str) -> Vec<String> {
-    vec![
-        format!(
-            r#"printf 'abi <abi/4.0>,\nprofile pinfold-runner "{runner}" flags=(unconfined) {{\n  userns,\n}}\n' | sudo tee /etc/apparmor.d/pinfold-runner"#
-        ),
-        "sudo apparmor_parser -r /etc/apparmor.d/pinfold-runner".to_owned(),
-    ]
+    vec![format!(
+        r#"printf 'abi <abi/4.0>,\nprofile pinfold-runner "{runner}" flags=(unconfined) {{\n  userns,\n}}\n' | sudo tee /etc/apparmor.d/pinfold-runner && sudo apparmor_parser -r /etc/apparmor.d/pinfold-runner"#
+    )]
 }
 
 /// Where the runner is, as far as can be told: beside us.
