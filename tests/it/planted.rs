@@ -138,3 +138,19 @@ fn a_signal_that_comes_before_the_command_waits_for_it() {
         assert!(answer.outcome.usage.setup_ms.is_some(), "{}", answer.json);
     }
 }
+
+#[test]
+fn landlock_stands_between_the_command_and_what_no_mount_hides() {
+    // Until exec the process is the runner itself, whose file is on the host and in no mount of the view. Only Landlock
+    // keeps it from being executed, so this also tells whether Landlock is in force where the result says so.
+    let answer = Job::new(&["/proc/self/exe", "--version"]).run();
+    if Job::new(&["true"]).run().outcome.isolation.landlock.is_none() {
+        return crate::support::host_cannot("this kernel has no Landlock");
+    }
+    let failure = answer.outcome.error.unwrap();
+    assert_eq!(
+        (failure.code.as_str(), failure.message.contains("EACCES")),
+        ("exec_not_executable", true),
+        "{failure:?}"
+    );
+}
