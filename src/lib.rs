@@ -90,7 +90,8 @@ pub use crate::sandbox::{Controller, Sandbox};
 pub use crate::stdio::{SandboxStderr, SandboxStdin, SandboxStdout, Stdin, Stdio};
 pub use pinfold_runner::{
     AbsolutePath, Argv, ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, CONTRACT_VERSION, CgroupVersion,
-    Content, ControlMessage, Cwd, Environment, Failure, FileEntry, Groups, InvalidValue, Isolation, Job, JobError,
-    Limit, Limits, MAX_JOB_BYTES, Mechanism, Mount, Network, Outcome, Requirement, Root, RunnerOptions, SandboxId,
-    Seccomp, Status, Usage, User, WORKSPACE, Workspace, WorkspaceMechanism, WorkspacePath,
+    Content, ControlMessage, Cpuset, Cwd, Environment, Failure, FileEntry, Groups, InvalidValue, Isolation, Job,
+    JobError, Lifetime, Limit, Limits, MAX_JOB_BYTES, Mechanism, MemoryUse, Mode, Mount, Network, NetworkFence,
+    Outcome, Requirement, Root, RunnerOptions, SandboxId, Seccomp, Status, Usage, User, WORKSPACE, Workspace,
+    WorkspaceMechanism, WorkspacePath,
 };

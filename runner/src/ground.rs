@@ -7,7 +7,9 @@ use crate::state::{Slot, State};
 use crate::sys::{Errno, file};
 use crate::watch::Disk;
 use crate::{identity, tree};
-use pinfold_runner::{Failure, Groups, Isolation, Limit, Mechanism, Workspace, WorkspaceMechanism};
+use pinfold_runner::{
+    Failure, Groups, Isolation, Lifetime, Limit, Mechanism, NetworkFence, Workspace, WorkspaceMechanism,
+};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Taken before the command runs. Dropping it gives everything back, so nothing of the sandbox may run any more then.
@@ -112,6 +114,7 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
         (false, _) => Mechanism::None,
     };
     Isolation {
+        mode: plan.job.mode,
         namespaces: plan.namespaces(),
         seccomp: Some(plan.job.seccomp.name().to_owned()),
         landlock: plan.landlock,
@@ -133,6 +136,9 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
             _ => WorkspaceMechanism::None,
         },
         groups: if !plan.privileged && identity::has_groups() { Groups::Caller } else { Groups::None },
+        network: if plan.own_network() { NetworkFence::Namespace } else { NetworkFence::None },
+        lifetime: Lifetime::Kernel,
+        ..Isolation::default()
     }
 }
 

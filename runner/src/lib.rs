@@ -9,11 +9,14 @@ pub mod seccomp;
 
 pub use contract::artifact::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts};
 pub use contract::content::Content;
-pub use contract::isolation::{CgroupVersion, Groups, Isolation, Mechanism, Requirement, WorkspaceMechanism};
+pub use contract::cpuset::Cpuset;
+pub use contract::isolation::{
+    CgroupVersion, Groups, Isolation, Lifetime, Mechanism, Mode, NetworkFence, Requirement, WorkspaceMechanism,
+};
 pub use contract::job::{FileEntry, Job, JobError, Mount, Network, Root, Seccomp, Workspace};
 pub use contract::limit::{Limit, Limits};
 pub use contract::options::{ControlMessage, RunnerOptions};
-pub use contract::outcome::{Failure, Outcome, Status, Usage};
+pub use contract::outcome::{Failure, MemoryUse, Outcome, Status, Usage};
 pub use contract::text::{AbsolutePath, Argv, Cwd, Environment, InvalidValue, SandboxId, User, WorkspacePath};
 
 /// The version of the contract that this build speaks: the `version` of jobs and results.

@@ -46,7 +46,7 @@ pub(crate) fn outcome(
         read_bytes: report.map(|report| report.read_bytes),
         written_bytes: report.map(|report| report.written_bytes),
         setup_ms: elapsed(Some(start), ending.started),
-        teardown_ms: None,
+        ..Usage::default()
     };
     let (stdout, stderr) = (streams.stdout, streams.stderr);
     let outcome = Outcome {

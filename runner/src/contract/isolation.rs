@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 /// The fences that stood around the command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Isolation {
+    /// By what the command was confined, as the job said.
+    pub mode: Mode,
     /// The namespaces that are the sandbox's own (namespaces(7)); `net` is missing with `network: "host"`.
     pub namespaces: Vec<String>,
     /// The seccomp policy in force: a built-in policy's name, or the path that it was loaded from.
@@ -19,10 +22,57 @@ pub struct Isolation {
     pub pids: Mechanism,
     /// What holds the limits on CPU time and CPUs.
     pub cpu: Mechanism,
+    /// What holds the limit on swap.
+    pub swap: Mechanism,
+    /// What holds the set of CPUs.
+    pub cpuset: Mechanism,
+    /// What holds the limits on block devices.
+    pub io: Mechanism,
     /// What holds the size of the workspace.
     pub workspace: WorkspaceMechanism,
+    /// What holds the number of files in the workspace.
+    pub workspace_inodes: WorkspaceMechanism,
+    /// What keeps the command from the host's network.
+    pub network: NetworkFence,
     /// Whether the caller's supplementary groups are gone.
     pub groups: Groups,
+    /// Who sees to it that nothing lives on when the runner is killed.
+    pub lifetime: Lifetime,
+}
+
+/// By what a command is confined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Namespaces of its own and a view of its own, with every other fence behind: the default.
+    #[default]
+    Namespaces,
+    /// Landlock, seccomp, resource limits and a process group, where namespaces are denied. Paths and processes are the host's.
+    Landlock,
+}
+
+/// What keeps the command from the host's network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkFence {
+    /// A network namespace of its own, network_namespaces(7).
+    Namespace,
+    /// A seccomp filter that refuses every socket but Unix ones.
+    Seccomp,
+    /// Nothing: it has the host's.
+    #[default]
+    None,
+}
+
+/// Who sees to it that nothing lives on when the runner is killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifetime {
+    /// The kernel: when the first process of a pid namespace ends, all others do (pid_namespaces(7)).
+    Kernel,
+    /// The runner, as long as it lives; a process that left the command's process group may survive a SIGKILL of it.
+    #[default]
+    BestEffort,
 }
 
 /// A cgroup hierarchy: cgroups(7).

@@ -3,7 +3,7 @@
 
 use super::artifact::Artifacts;
 use super::content::Content;
-use super::isolation::Requirement;
+use super::isolation::{Mode, Requirement};
 use super::limit::Limits;
 use super::text::{AbsolutePath, Argv, Cwd, Environment, InvalidValue, SandboxId, User, WorkspacePath, refuse};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,6 +16,9 @@ pub struct Job {
     /// The version of the contract: 1.
     #[serde(default = "version", deserialize_with = "supported_version")]
     pub version: u32,
+    /// By what the command is confined.
+    #[serde(default)]
+    pub mode: Mode,
     /// Names the sandbox and comes back in the result; generated if absent.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub id: Option<SandboxId>,
@@ -67,6 +70,7 @@ impl Job {
     pub fn new(command: Argv) -> Self {
         Self {
             version: crate::CONTRACT_VERSION,
+            mode: Mode::default(),
             id: None,
             command,
             env: Environment::default(),

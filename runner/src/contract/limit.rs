@@ -1,5 +1,6 @@
 //! The limits of a job: one table of names, ranges and defaults, from which parsing and messages are made.
 
+use super::cpuset::{self, Cpuset};
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -116,6 +117,24 @@ limits! {
     pids: Limit<u64> = Limit::At(256), 1u64, 4_194_304u64;
     /// CPUs' worth of time, may be fractional, 0.01 to 1024; default max. The excess is throttled.
     cpus: Limit<f64> = Limit::Max, 0.01f64, 1024.0f64;
+    /// This sandbox's share of the CPUs where they are short, 1 to 10,000, beside 100, which every other group has; default max:
+    /// no weight of its own. It holds nobody back while a CPU is idle.
+    cpu_weight: Limit<u64> = Limit::Max, 1u64, 10_000u64;
+    /// The CPUs that it may run on, as a list such as `"0-3,8"` (cpuset(7)); by default all.
+    cpuset: Option<Cpuset> = None, 0u64, cpuset::HIGHEST;
+    /// Swap beside the memory in bytes, 0 to 2^50; default 0.
+    swap_bytes: Limit<u64> = Limit::At(0), 0u64, 1u64 << 50;
+    /// The stack of each process's first thread and, by custom, of every thread that doesn't say otherwise, in bytes, 64 KiB
+    /// to 2^40; default 8 MiB. Passing it: SIGSEGV.
+    stack_bytes: Limit<u64> = Limit::At(8 * MIB), 64u64 << 10, 1u64 << 40;
+    /// Bytes a second read from each block device of the view, 4096 to 2^50; default max. The excess waits.
+    io_read_bps: Limit<u64> = Limit::Max, 4096u64, 1u64 << 50;
+    /// Bytes a second written to each block device of the view, 4096 to 2^50; default max. The excess waits.
+    io_write_bps: Limit<u64> = Limit::Max, 4096u64, 1u64 << 50;
+    /// Reads a second from each block device of the view, 1 to 2^31 - 1; default max. The excess waits.
+    io_read_iops: Limit<u64> = Limit::Max, 1u64, (1u64 << 31) - 1;
+    /// Writes a second to each block device of the view, 1 to 2^31 - 1; default max. The excess waits.
+    io_write_iops: Limit<u64> = Limit::Max, 1u64, (1u64 << 31) - 1;
     /// Bytes kept of each of stdout and stderr, 1 to 2^40; default 1 MiB. The rest is read and dropped, and
     /// `stdout_truncated` or `stderr_truncated` is set.
     output_bytes: Limit<u64> = Limit::At(MIB), 1u64, 1u64 << 40;
@@ -123,6 +142,9 @@ limits! {
     /// existing directory (of which only growth counts). `"temp"` and a directory are watched: everything is killed,
     /// `workspace_exceeded`; a tmpfs answers ENOSPC.
     workspace_bytes: Option<Limit<u64>> = None, 4096u64, 1u64 << 60;
+    /// Files, directories and links in the workspace, 1 to 2^40; by default 1,048,576 for `"temp"`, one for each 2 KiB for
+    /// `"tmpfs"`, max for an existing directory (of which only growth counts). What passing it does: see `workspace_bytes`.
+    workspace_inodes: Option<Limit<u64>> = None, 1u64, 1u64 << 40;
     /// Bytes in `/tmp`, 4096 to 2^50; by default half of the memory. Passing it: ENOSPC.
     tmp_bytes: Option<Limit<u64>> = None, 4096u64, 1u64 << 50;
     /// Bytes in `/dev/shm`, 4096 to 2^50; default 64 MiB. Passing it: ENOSPC.
@@ -203,5 +225,22 @@ impl Parse for Option<Limit<u64>> {
     }
     fn write<M: SerializeMap>(&self, map: &mut M, name: &str) -> Result<(), M::Error> {
         self.as_ref().map_or(Ok(()), |limit| limit.write(map, name))
+    }
+}
+
+/// A set of CPUs: a string.
+impl Parse for Option<Cpuset> {
+    type Bound = u64;
+    fn parse(raw: &serde_json::Value, name: &str, low: u64, high: u64) -> Result<Self, String> {
+        let text = raw.as_str().ok_or_else(|| {
+            format!("`{name}` is {raw}: it must be a string with a list of CPUs from {low} to {high}")
+        })?;
+        text.parse().map(Some).map_err(|error| format!("`{name}`: {error}"))
+    }
+    fn check(&self, _name: &str, _low: u64, _high: u64) -> Result<(), String> {
+        Ok(())
+    }
+    fn write<M: SerializeMap>(&self, map: &mut M, name: &str) -> Result<(), M::Error> {
+        self.as_ref().map_or(Ok(()), |cpuset| map.serialize_entry(name, &cpuset.to_string()))
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod content;
+pub mod cpuset;
 pub mod isolation;
 pub mod job;
 pub mod limit;

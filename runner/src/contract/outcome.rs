@@ -92,6 +92,7 @@ pub enum Status {
 
 /// What a job cost, over the whole sandbox. A figure that could not be measured is `None`, never 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     /// From the command's first instruction to its end, in milliseconds of the monotonic clock.
     pub wall_ms: Option<f64>,
@@ -101,20 +102,52 @@ pub struct Usage {
     pub system_ms: Option<f64>,
     /// Time for which the `cpus` limit held processes back, in milliseconds; 0 without that limit.
     pub throttled_ms: Option<f64>,
+    /// Periods of the `cpus` limit, 100 ms each, in which it held somebody back; 0 without that limit.
+    pub throttled_periods: Option<u64>,
     /// The most memory that was charged to the sandbox at once, page cache included, in bytes.
     pub peak_memory_bytes: Option<u64>,
+    /// Of what the memory consisted when the command ended, or when it was about to be killed.
+    pub memory: Option<MemoryUse>,
     /// The most processes and threads at once.
     pub peak_pids: Option<u64>,
+    /// Processes and threads that were ever started, the command included.
+    pub total_pids: Option<u64>,
     /// Processes that the OOM killer shot.
     pub oom_kills: Option<u64>,
     /// Bytes that were really read from storage.
     pub read_bytes: Option<u64>,
     /// Bytes that were sent to storage, or will be when the page cache is written back.
     pub written_bytes: Option<u64>,
+    /// Page faults that needed no reading from storage.
+    pub minor_faults: Option<u64>,
+    /// Page faults that did.
+    pub major_faults: Option<u64>,
+    /// How often processes gave up a CPU to wait for something.
+    pub voluntary_switches: Option<u64>,
+    /// How often one was taken from them.
+    pub involuntary_switches: Option<u64>,
     /// From the runner's start to the command's first instruction, in milliseconds.
     pub setup_ms: Option<f64>,
     /// From the command's end until nothing of the sandbox was left, in milliseconds.
     pub teardown_ms: Option<f64>,
+    /// CPU time that the runner and init used themselves, from start to answer, in milliseconds.
+    pub overhead_cpu_ms: Option<f64>,
+}
+
+/// What a sandbox's memory consisted of, in bytes, in the terms of cgroup v2's `memory.stat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryUse {
+    /// Heaps, stacks and other private mappings.
+    pub anon_bytes: Option<u64>,
+    /// The page cache, tmpfs and shared memory included.
+    pub file_bytes: Option<u64>,
+    /// Of that: tmpfs and shared memory, which only deleting gives back.
+    pub shmem_bytes: Option<u64>,
+    /// What the kernel keeps for the sandbox: page tables, stacks, slabs, socket buffers.
+    pub kernel_bytes: Option<u64>,
+    /// What was swapped out.
+    pub swap_bytes: Option<u64>,
 }
 
 /// Why a job failed.

@@ -32,6 +32,19 @@ fn a_limit_out_of_range_names_the_field_and_the_range() {
 }
 
 #[test]
+fn a_set_of_cpus_is_read_as_the_kernel_reads_it_and_nothing_else_is() {
+    for (text, read) in [("0", "0"), ("3,0-1,2", "0-3"), ("0-3,8,10-11", "0-3,8,10-11"), ("8191", "8191")] {
+        let job = Job::from_json(format!(r#"{{"command": ["true"], "limits": {{"cpuset": "{text}"}}}}"#).as_bytes());
+        assert_eq!(job.unwrap().limits.cpuset.unwrap().to_string(), read, "{text}");
+    }
+    for value in ["\"\"", "\"-\"", "\"0-\"", "\"+1\"", "\"1-0\"", "\"8192\"", "\"0 1\"", "\"max\"", "0", "null", "[0]"]
+    {
+        let message = refusal(&format!(r#"{{"command": ["true"], "limits": {{"cpuset": {value}}}}}"#));
+        assert!(message.contains("`cpuset`") && message.contains("0 to 8191"), "{value}: {message}");
+    }
+}
+
+#[test]
 fn null_is_never_unlimited_and_never_absent() {
     for field in ["id", "env", "user", "cwd", "stdin", "files", "limits", "artifacts", "network", "version"] {
         assert!(Job::from_json(format!(r#"{{"command": ["true"], "{field}": null}}"#).as_bytes()).is_err(), "{field}");
@@ -57,7 +70,8 @@ fn a_job_survives_the_round_trip() {
     let json = br#"{"command":["a","b"],"env":{"A":"1"},"user":"0:0","stdin":{"base64":"/w=="},
         "files":[{"path":"a/b","content":"x","executable":true}],"workspace":{"path":"/w"},"root":{"path":"/r"},
         "mounts":[{"source":"/s","target":"/t","writable":true}],"network":"host",
-        "limits":{"cpus":1.5,"wall_ms":"max","tmp_bytes":4096},"seccomp":"strict","require":["cgroup"],
+        "mode":"namespaces",
+        "limits":{"cpus":1.5,"wall_ms":"max","tmp_bytes":4096,"cpuset":"0-1,4","swap_bytes":0,"io_read_bps":"max","workspace_inodes":5},"seccomp":"strict","require":["cgroup"],
         "artifacts":{"paths":["dist"],"directory":"/out"}}"#;
     let job = Job::from_json(json).unwrap();
     let again = Job::from_json(&serde_json::to_vec(&job).unwrap()).unwrap();
