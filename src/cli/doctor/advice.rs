@@ -29,10 +29,21 @@ pub(super) fn advice(host: &Host, failure: Option<&Failure>, features: &[Feature
     let mut advice = Vec::new();
     if let Some(failure) = failure {
         sandbox(host, failure, &mut advice);
+        if features.iter().any(|feature| feature.name == "landlock-mode" && feature.state == State::Enforced) {
+            let why =
+                "until then a job that says so runs behind fewer fences: docs/job.md tells which, and each result too";
+            advice.push(Advice::new("sandbox", why, ["pinfold run --mode landlock -- COMMAND"]));
+        }
     }
     let lacks = |name: &str| features.iter().any(|feature| feature.name == name && feature.state != State::Enforced);
     if ["cgroup", "memory", "pids", "cpu"].into_iter().any(lacks) {
         cgroup(host, &mut advice);
+    }
+    for feature in features.iter().filter(|feature| feature.state == State::Missing) {
+        // Where no cgroup can be used at all, that was said above.
+        if let (false, Some(hint)) = (lacks("cgroup"), &feature.hint) {
+            advice.push(Advice::new(feature.name, hint, []));
+        }
     }
     if lacks("landlock") {
         advice.push(landlock(host));

@@ -3,6 +3,7 @@
 
 mod advice;
 mod cgroup;
+mod conditions;
 mod host;
 mod probe;
 mod table;
@@ -26,7 +27,7 @@ pub(crate) struct DoctorOptions {
     /// Print one JSON object instead of a table
     ///
     /// `{"version": 1, "fit": true, "failure": null, "features": [{"name", "state", "how"}], "advice": [{"about",
-    /// "why", "commands": []}], "warnings": [], "host": {…}}`; `state` is `enforced`, `weaker` or `missing`, `about` is
+    /// "why", "commands": []}], "conditions": [], "warnings": [], "host": {…}}`; `state` is `enforced`, `weaker` or `missing`, `about` is
     /// a feature's name or `sandbox`, `failure` is a result's `error` when not `fit`. Later keys are added.
     #[arg(long)]
     json: bool,
@@ -42,6 +43,8 @@ struct Report {
     failure: Option<Failure>,
     features: Vec<Feature>,
     advice: Vec<Advice>,
+    /// What kind of host this is.
+    conditions: Vec<String>,
     /// What works but is risky.
     warnings: Vec<String>,
     host: Host,
@@ -57,6 +60,7 @@ pub(super) fn run(options: &DoctorOptions) -> Exit {
         failure: probed.failure,
         features: probed.features,
         advice,
+        conditions: conditions::conditions(&host),
         warnings: host.warnings(),
         host,
     };

@@ -2,8 +2,8 @@
 
 use crate::cli::run::failure;
 use pinfold::{
-    Argv, CgroupVersion, Failure, Groups, Isolation, Job, Limit, Mechanism, Outcome, Pinfold, Requirement, Status,
-    WorkspaceMechanism,
+    Argv, CgroupVersion, Cpuset, Failure, Groups, Isolation, Job, Limit, Limits, Mechanism, Mode, Outcome, Pinfold,
+    Requirement, Status, WorkspaceMechanism,
 };
 use serde::Serialize;
 
@@ -26,6 +26,19 @@ pub(super) struct Feature {
     pub(super) state: State,
     /// The mechanism, or why there is none.
     pub(super) how: String,
+    /// What a job that was refused was told to do about it.
+    #[serde(skip)]
+    pub(super) hint: Option<String>,
+}
+
+impl Feature {
+    fn new(name: &'static str, state: State, how: impl Into<String>) -> Self {
+        Self { name, state, how: how.into(), hint: None }
+    }
+
+    fn refused(name: &'static str, failure: Failure) -> Self {
+        Self { name, state: State::Missing, how: failure.message, hint: failure.hint }
+    }
 }
 
 /// What the jobs did.
@@ -33,7 +46,7 @@ pub(super) struct Feature {
 pub(super) struct Probed {
     /// Why the default job can't be confined, if it can't.
     pub(super) failure: Option<Failure>,
-    /// Empty if it can't.
+    /// Only that of the landlock mode if it can't.
     pub(super) features: Vec<Feature>,
 }
 
@@ -54,21 +67,66 @@ fn unfit(failure: Failure) -> Probed {
 
 async fn probe_all() -> Result<Probed, Failure> {
     let pinfold = Pinfold::new().map_err(|error| failure("host_error", &error))?;
-    let isolation = run(&pinfold, Vec::new()).await?.isolation;
+    let landlock = landlock_mode(run(&pinfold, |job| job.mode = Mode::Landlock).await);
+    let isolation = match run(&pinfold, |_default| {}).await {
+        Ok(outcome) => outcome.isolation,
+        Err(failure) => return Ok(Probed { failure: Some(failure), features: vec![landlock] }),
+    };
     let mut features = vec![namespaces(&isolation), seccomp(&isolation)];
     for requirement in Requirement::ALL {
-        let required = run(&pinfold, vec![requirement]).await;
+        let required = run(&pinfold, |job| job.require.push(requirement)).await;
         features.push(feature(requirement, &isolation, required.err().as_ref()));
     }
+    for (name, ask) in ASKED {
+        features.push(asked(name, run(&pinfold, |job| ask(&mut job.limits)).await));
+    }
+    features.push(landlock);
     Ok(Probed { failure: None, features })
 }
 
-/// Runs the default job; everything but a clean end is a failure.
-async fn run(pinfold: &Pinfold, require: Vec<Requirement>) -> Result<Outcome, Failure> {
+/// The limits that are held by a controller of their own or not at all, each with a value that does no harm: whoever
+/// asks for one that can't be held gets a failure. Named as the options of `pinfold run`.
+const ASKED: [(&str, Ask); 5] = [
+    ("cpus", |limits| limits.cpus = Limit::At(1.0)),
+    ("cpu-weight", |limits| limits.cpu_weight = Limit::At(100)),
+    ("cpuset", |limits| limits.cpuset = own_cpu()),
+    ("swap", |limits| limits.swap_bytes = Limit::At(1 << 20)),
+    ("io", |limits| limits.io_read_bps = Limit::At(1 << 40)),
+];
+
+type Ask = fn(&mut Limits);
+
+/// A CPU that we may run on ourselves: not every host has number 0 to give.
+fn own_cpu() -> Option<Cpuset> {
+    let cpu = rustix::thread::sched_getcpu();
+    cpu.to_string().parse().ok()
+}
+
+fn asked(name: &'static str, outcome: Result<Outcome, Failure>) -> Feature {
+    match outcome {
+        Ok(_) => Feature::new(name, State::Enforced, "cgroup"),
+        Err(failure) => Feature::refused(name, failure),
+    }
+}
+
+/// What is left where namespaces are denied; only a job that says so is confined by it.
+fn landlock_mode(outcome: Result<Outcome, Failure>) -> Feature {
+    let name = "landlock-mode";
+    match outcome {
+        Ok(outcome) if outcome.isolation.landlock.is_some() => {
+            Feature::new(name, State::Enforced, "`--mode landlock`, for where namespaces are denied")
+        }
+        Ok(_) => Feature::new(name, State::Missing, "Landlock was not in force"),
+        Err(failure) => Feature::refused(name, failure),
+    }
+}
+
+/// Runs the default job with one thing changed; everything but a clean end is a failure.
+async fn run(pinfold: &Pinfold, change: impl FnOnce(&mut Job)) -> Result<Outcome, Failure> {
     let argv = Argv::try_from(vec!["true".to_owned()]).map_err(|e| Failure::new("bad_job", e.to_string()))?;
     let mut job = Job::new(argv);
     job.limits.wall_ms = Limit::At(PROBE_MS);
-    job.require = require;
+    change(&mut job);
     let outcome = pinfold.run(job).await.map_err(|error| failure("host_error", &error))?;
     match (outcome.status, outcome.exit_code, outcome.error.clone()) {
         (Status::Exited, Some(0), None) => Ok(outcome),
@@ -82,13 +140,13 @@ async fn run(pinfold: &Pinfold, require: Vec<Requirement>) -> Result<Outcome, Fa
 }
 
 fn namespaces(isolation: &Isolation) -> Feature {
-    Feature { name: "namespaces", state: State::Enforced, how: isolation.namespaces.join(", ") }
+    Feature::new("namespaces", State::Enforced, isolation.namespaces.join(", "))
 }
 
 fn seccomp(isolation: &Isolation) -> Feature {
     match &isolation.seccomp {
-        Some(policy) => Feature { name: "seccomp", state: State::Enforced, how: format!("policy `{policy}`") },
-        None => Feature { name: "seccomp", state: State::Missing, how: "no policy is in force".to_owned() },
+        Some(policy) => Feature::new("seccomp", State::Enforced, format!("policy `{policy}`")),
+        None => Feature::new("seccomp", State::Missing, "no policy is in force"),
     }
 }
 
@@ -127,7 +185,7 @@ fn feature(requirement: Requirement, isolation: &Isolation, refusal: Option<&Fai
         Some(failure) => failure.message.clone(),
         None => "in force".to_owned(),
     };
-    Feature { name: requirement.name(), state, how: how.unwrap_or_else(why) }
+    Feature::new(requirement.name(), state, how.unwrap_or_else(why))
 }
 
 fn mechanism(mechanism: Mechanism, rlimit: &str) -> Option<String> {

@@ -23,7 +23,11 @@ fn write_report(text: &mut String, report: &Report, colours: bool) -> std::fmt::
     let who = if host.is_root() { "root".to_owned() } else { format!("uid {}", host.uid) };
     let place = host.container.map(|maker| format!(", in a container ({maker})")).unwrap_or_default();
     let version = env!("CARGO_PKG_VERSION");
-    writeln!(text, "pinfold {version} on Linux {}, as {who}{place}\n", printable(&host.kernel))?;
+    writeln!(text, "pinfold {version} on Linux {}, as {who}{place}", printable(&host.kernel))?;
+    for condition in &report.conditions {
+        writeln!(text, "  {}", printable(condition))?;
+    }
+    writeln!(text)?;
     match &report.failure {
         None => writeln!(text, "{}", paint("the default job can be confined here", GREEN, colours))?,
         Some(failure) => {
@@ -35,7 +39,7 @@ fn write_report(text: &mut String, report: &Report, colours: bool) -> std::fmt::
         }
     }
     if !report.features.is_empty() {
-        writeln!(text, "\n{}", paint(&format!("{:<12}{:<10}HOW", "FEATURE", "IN FORCE"), BOLD, colours))?;
+        writeln!(text, "\n{}", paint(&format!("{:<15}{:<10}HOW", "FEATURE", "IN FORCE"), BOLD, colours))?;
     }
     for feature in &report.features {
         let (word, colour) = match feature.state {
@@ -45,7 +49,7 @@ fn write_report(text: &mut String, report: &Report, colours: bool) -> std::fmt::
         };
         // Padded before it is painted: escapes have no width.
         let word = paint(&format!("{word:<10}"), colour, colours);
-        writeln!(text, "{:<12}{word}{}", feature.name, printable(&feature.how))?;
+        writeln!(text, "{:<15}{word}{}", feature.name, printable(&feature.how))?;
     }
     if report.fit {
         let kind = host.state_file_system.as_deref().unwrap_or("unknown");
