@@ -27,10 +27,10 @@ impl Pipes {
     }
 }
 
-/// Becomes the command, or says on `status` which step failed. Never returns. `in_group`: it was born in its cgroup.
-pub(crate) fn run(plan: &Plan<'_>, pipes: Pipes, status: Option<OwnedFd>, handoff: &Handoff, in_group: bool) -> ! {
+/// Becomes the command, or says on `status` which step failed. Never returns.
+pub(crate) fn run(plan: &Plan<'_>, pipes: Pipes, status: Option<OwnedFd>, handoff: &Handoff) -> ! {
     let kept = status.iter().map(AsRawFd::as_raw_fd).chain([handoff.number()]).collect::<Vec<_>>();
-    let Err(error) = confine_and_execute(plan, pipes, handoff, in_group, &kept, status.as_ref());
+    let Err(error) = confine_and_execute(plan, pipes, handoff, &kept, status.as_ref());
     if let Some(status) = status {
         let _runner_is_dead = file::write_all(status.as_fd(), &error.encode());
     }
@@ -42,7 +42,6 @@ fn confine_and_execute(
     plan: &Plan<'_>,
     pipes: Pipes,
     handoff: &Handoff,
-    in_group: bool,
     kept: &[RawFd],
     status: Option<&OwnedFd>,
 ) -> Result<std::convert::Infallible, StepError> {
@@ -57,13 +56,12 @@ fn confine_and_execute(
     signal::reset_all().at(Step::StartSession, "signal dispositions")?;
 
     // The id maps are written. Into the cgroup before anything of the job's is touched: it is counted and limited.
-    let tasks = handoff.receive_entry()?;
+    let (tasks, held) = handoff.receive_entry()?;
     join_cgroup(&tasks)?;
-    let alone = !in_group && tasks.is_empty();
     drop(tasks);
     // Only now a cgroup namespace, so that its root is the command's own group: /proc/self/cgroup says `/`.
     process::unshare(libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
-    rlimit::set(plan.job, alone)?;
+    rlimit::set(plan.job, held)?;
     sys::resource::reset_scheduling().at(Step::StartSession, "scheduling policy")?;
     identity::become_user(plan.job.user, plan.privileged)?;
     process::set_non_dumpable().at(Step::DropPrivileges, "non-dumpable")?;

@@ -37,6 +37,7 @@ steps! {
     OpenRoot: "open the root file system", "root";
     OpenArtifactDirectory: "open the artifact directory", "artifacts";
     MapOwner: "map the owner of", "idmap";
+    FindDisk: "find the disk under", "cgroup";
     MakeCgroup: "make the cgroup", "cgroup";
     SetCgroupLimit: "set the cgroup limit", "cgroup";
     MakePipe: "make a pipe for", "pipe";
@@ -194,6 +195,14 @@ fn hint(error: &StepError) -> Option<String> {
             "the state directory is $PINFOLD_STATE_DIR, else /var/lib/pinfold for root and /var/tmp/pinfold-UID for a user"
         }
         (Step::OpenWorkspace | Step::OpenSource | Step::OpenRoot, libc::ENOENT) => "the path must exist on the host",
+        (Step::FindDisk, _) => {
+            "limits on input and output hold for block devices, and this file system is on none that can be seen from here, as \
+             on a network, FUSE, ZFS or a container's layers; use another place, or no such limit"
+        }
+        (Step::SetCgroupLimit, _) if error.operand.starts_with("cpuset.") => {
+            "not all of these CPUs are online and in the set of the cgroup that Pinfold was started in: see `nproc --all` and \
+             `taskset -cp $$`"
+        }
         (Step::SetCgroupLimit, libc::EBUSY) => {
             "the cgroup has processes of its own, so it can't hand controllers down (cgroups(7), no internal processes)"
         }

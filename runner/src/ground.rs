@@ -6,9 +6,9 @@ use crate::plan::Plan;
 use crate::state::{Slot, State};
 use crate::sys::{Errno, file};
 use crate::watch::Disk;
-use crate::{identity, tree};
+use crate::{block_device, cgroup, identity, tree};
 use pinfold_runner::{
-    Failure, Groups, Isolation, Lifetime, Limit, Mechanism, NetworkFence, Workspace, WorkspaceMechanism,
+    Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, NetworkFence, Workspace, WorkspaceMechanism,
 };
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -34,7 +34,12 @@ impl Ground {
         let (slot, workspace, cgroups) = loop {
             let slot = state.take_slot()?;
             let made = open_workspace(plan, &slot).and_then(|workspace| {
-                let cgroups = Cgroups::create(&slot, &plan.job.limits)?;
+                let limits = &plan.job.limits;
+                let disks = match cgroup::limits_io(limits) {
+                    true => block_device::under_view(plan, workspace.as_ref())?,
+                    false => Vec::new(),
+                };
+                let cgroups = Cgroups::create(&slot, limits, &disks)?;
                 Ok((workspace, cgroups))
             });
             attempts += 1;
@@ -107,12 +112,14 @@ const WORKSPACE: &std::ffi::CStr = c"workspace";
 
 fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
     let limits = &plan.job.limits;
-    // Where no cgroup holds a limit, `rlimit` sets one for each process, if the job has that limit at all.
+    // Where no cgroup holds a limit, `rlimit` sets one for each process, if the job has that limit at all: limit by limit,
+    // since a host may have one controller and lack the next.
     let mechanism = |held: bool, limited: bool| match (held, limited) {
         (true, _) => Mechanism::Cgroup,
-        (false, true) if cgroups.version().is_none() => Mechanism::Rlimit,
-        (false, _) => Mechanism::None,
+        (false, true) => Mechanism::Rlimit,
+        (false, false) => Mechanism::None,
     };
+    let cgroup_if = |held: bool| if held { Mechanism::Cgroup } else { Mechanism::None };
     Isolation {
         mode: plan.job.mode,
         namespaces: plan.namespaces(),
@@ -121,15 +128,15 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
         cgroup: cgroups.version(),
         memory: mechanism(cgroups.memory(), limits.memory_bytes != Limit::Max),
         // RLIMIT_NPROC counts the sandbox's own user, and is set beside a cgroup too.
-        pids: match mechanism(cgroups.pids(), limits.pids != Limit::Max) {
-            Mechanism::None if limits.pids != Limit::Max => Mechanism::Rlimit,
-            other => other,
-        },
+        pids: mechanism(cgroups.pids(), limits.pids != Limit::Max),
         cpu: match mechanism(cgroups.cpu(), limits.cpu_ms != Limit::Max) {
             // RLIMIT_CPU for each process, and all of them together by looking.
             Mechanism::Rlimit => Mechanism::Watched,
             other => other,
         },
+        swap: cgroup_if(cgroups.swap()),
+        cpuset: cgroup_if(cgroups.cpuset()),
+        io: cgroup_if(cgroups.io()),
         workspace: match plan.job.workspace {
             Workspace::Tmpfs => WorkspaceMechanism::Tmpfs,
             _ if plan.watched_bytes.is_some() => WorkspaceMechanism::Watched,
@@ -156,9 +163,39 @@ fn check_requirements(plan: &Plan<'_>, isolation: &Isolation, cgroups: &Cgroups)
         };
         return Err(failure.with_hint(hint));
     }
-    if plan.job.limits.cpus != Limit::Max && !cgroups.cpu() {
-        return Err(Failure::new("cgroup", "`cpus` can't be limited here: there is no cgroup with the cpu controller")
-            .with_hint(CGROUP_HINT));
+    unheld(&plan.job.limits, cgroups).map_or(Ok(()), Err)
+}
+
+/// What the job asks for and nothing here holds: limits for which nothing can stand in.
+fn unheld(limits: &Limits, cgroups: &Cgroups) -> Option<Failure> {
+    let (cpus, io) = (cgroups.divides_cpus(), cgroups.io());
+    let asked = [
+        ("cpus", limits.cpus != Limit::Max, cpus, "cpu"),
+        ("cpu_weight", limits.cpu_weight != Limit::Max, cpus, "cpu"),
+        ("cpuset", limits.cpuset.is_some(), cgroups.cpuset(), "cpuset"),
+        ("io_read_bps", limits.io_read_bps != Limit::Max, io, "io"),
+        ("io_write_bps", limits.io_write_bps != Limit::Max, io, "io"),
+        ("io_read_iops", limits.io_read_iops != Limit::Max, io, "io"),
+        ("io_write_iops", limits.io_write_iops != Limit::Max, io, "io"),
+    ];
+    if let Some((name, _, _, controller)) = asked.into_iter().find(|(_, is_asked, is_held, _)| *is_asked && !is_held) {
+        let message = format!("`{name}` can't be held here: there is no cgroup with the {controller} controller");
+        let hint = match controller {
+            "cpu" => CGROUP_HINT.to_owned(),
+            _ => format!(
+                "the cgroup that sandboxes' are made in must have the controller `{controller}` (`blkio` is its name on \
+                 cgroup v1): see cgroup.controllers in it; under systemd that is up to Delegate= of the \
+                 unit or of user@.service"
+            ),
+        };
+        return Some(Failure::new("cgroup", message).with_hint(hint));
     }
-    Ok(())
+    // No swap is the default, of which `isolation` tells what became; any other amount was asked for.
+    let wants_swap = limits.swap_bytes != Limit::Max && limits.swap_bytes != Limits::default().swap_bytes;
+    (wants_swap && !cgroups.swap()).then(|| {
+        Failure::new("cgroup", "`swap_bytes` can't be held here").with_hint(
+            "it takes a cgroup with the memory controller in a kernel that accounts swap, and on cgroup v1 a limit on \
+             memory too; leave it at 0",
+        )
+    })
 }

@@ -1,6 +1,7 @@
 //! What init and the command's process hand each other while each does its part: descriptors, in an order that is fixed.
 
 use crate::failure::{At, Step, StepError};
+use crate::rlimit::Held;
 use crate::sys::{Errno, process, socket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -28,8 +29,17 @@ impl Handoff {
     }
 
     fn send<'a>(&self, kind: u8, descriptors: impl IntoIterator<Item = &'a OwnedFd>) -> Result<(), StepError> {
+        self.send_with(kind, 0, descriptors)
+    }
+
+    fn send_with<'a>(
+        &self,
+        kind: u8,
+        flags: u8,
+        descriptors: impl IntoIterator<Item = &'a OwnedFd>,
+    ) -> Result<(), StepError> {
         let descriptors: Vec<_> = descriptors.into_iter().map(AsFd::as_fd).collect();
-        match socket::send(self.0.as_fd(), &[kind], &descriptors) {
+        match socket::send(self.0.as_fd(), &[kind, flags], &descriptors) {
             // It died, and has told why.
             Err(Errno(libc::EPIPE | libc::ECONNRESET)) => process::exit_now(1),
             other => other.at(Step::MakePipe, "the command's process"),
@@ -37,23 +47,28 @@ impl Handoff {
     }
 
     fn receive(&self, kind: u8) -> Result<Vec<OwnedFd>, StepError> {
-        let mut buffer = [0];
+        self.receive_with(kind).map(|(descriptors, _no_flags)| descriptors)
+    }
+
+    fn receive_with(&self, kind: u8) -> Result<(Vec<OwnedFd>, u8), StepError> {
+        let mut buffer = [0; 2];
         match socket::receive(self.0.as_fd(), &mut buffer) {
-            Ok((1, descriptors)) if buffer[0] == kind => Ok(descriptors),
+            Ok((2, descriptors)) if buffer[0] == kind => Ok((descriptors, buffer[1])),
             // It died, and has told why; with something of ours unread, that is ECONNRESET.
             Ok(_) | Err(Errno(libc::ECONNRESET)) => process::exit_now(1),
             Err(errno) => Err(errno).at(Step::MakePipe, "the command's process"),
         }
     }
 
-    /// Init's first word: the id maps are written, and these are the `tasks` files of the command's groups on v1.
-    pub(crate) fn send_entry(&self, tasks: &[OwnedFd]) -> Result<(), StepError> {
-        self.send(b'e', tasks)
+    /// Init's first word: the id maps are written, these are the `tasks` files of the command's groups on v1, and this
+    /// is what groups hold.
+    pub(crate) fn send_entry(&self, tasks: &[OwnedFd], held: Held) -> Result<(), StepError> {
+        self.send_with(b'e', held.encode(), tasks)
     }
 
     /// See [`Handoff::send_entry`].
-    pub(crate) fn receive_entry(&self) -> Result<Vec<OwnedFd>, StepError> {
-        self.receive(b'e')
+    pub(crate) fn receive_entry(&self) -> Result<(Vec<OwnedFd>, Held), StepError> {
+        self.receive_with(b'e').map(|(tasks, flags)| (tasks, Held::decode(flags)))
     }
 
     /// The command's process's word: its network namespace.

@@ -12,6 +12,7 @@ use crate::handoff::{Handoff, Ready};
 use crate::identity;
 use crate::message::{News, Order, Report};
 use crate::plan::Plan;
+use crate::rlimit::Held;
 use crate::sys::process::{self, Fork};
 use crate::sys::{capability, entry, file, poll, seccomp, signal, socket, terminal};
 use crate::view::{self, Tree, etc};
@@ -77,7 +78,7 @@ fn live(
     let command = match process::clone3(0, command_group).at(Step::StartCommand, "")? {
         Fork::Child => {
             drop((handoff, socket, trees));
-            command::run(plan, pipes, status.take(), &theirs, command_group.is_some())
+            command::run(plan, pipes, status.take(), &theirs)
         }
         Fork::Parent(pid, _pidfd) => pid,
     };
@@ -87,8 +88,8 @@ fn live(
     // Copies of the host's mounts: until `become_user` our rights on files are still the starter's. Meanwhile the runner
     // takes the slot, makes the cgroups and writes the id maps.
     let mut collected = view::collect(plan.job, trees)?;
-    let (slot, _lock, tasks) = await_begin(socket.as_fd());
-    handoff.send_entry(&tasks)?;
+    let (slot, held, _lock, tasks) = await_begin(socket.as_fd());
+    handoff.send_entry(&tasks, held)?;
     drop(tasks);
     if plan.job.workspace == Workspace::Temp {
         collected.take_workspace(&state.join(slot.to_string()).join("workspace"))?;
@@ -123,14 +124,14 @@ fn live(
 /// Waits for the runner's word. If it has none to give, it is dead or has failed, and tells of that itself.
 ///
 /// The slot's directory comes with it, and stays open: its lock is ours as well, so nobody sweeps while init lives.
-fn await_begin(socket: BorrowedFd<'_>) -> (u32, OwnedFd, Vec<OwnedFd>) {
+fn await_begin(socket: BorrowedFd<'_>) -> (u32, Held, OwnedFd, Vec<OwnedFd>) {
     let mut buffer = [0; Order::BYTES];
     if let Ok((Order::BYTES, mut descriptors)) = socket::receive(socket, &mut buffer)
-        && let Some(Order::Begin(slot)) = Order::decode(&buffer)
+        && let Some(Order::Begin(slot, held)) = Order::decode(&buffer)
         && !descriptors.is_empty()
     {
         let lock = descriptors.remove(0);
-        return (slot, lock, descriptors);
+        return (slot, held, lock, descriptors);
     }
     process::exit_now(1)
 }
@@ -230,7 +231,7 @@ fn obey(command: i32, socket: &OwnedFd) -> bool {
                 let _ended_meanwhile = signal::kill(-command, number);
                 true
             }
-            Some(Order::KillAll | Order::Begin(_)) | None => false,
+            Some(Order::KillAll | Order::Begin(..)) | None => false,
         },
         _ => false,
     }

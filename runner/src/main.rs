@@ -7,6 +7,7 @@
 #![no_main]
 
 mod artifact;
+mod block_device;
 mod cgroup;
 mod command;
 mod descriptors;

@@ -1,6 +1,7 @@
 //! What the runner and its init say to each other over their socket. Both are this program and one is forked from the
 //! other, so the format is whatever is shortest; the sandbox never holds the socket.
 
+use crate::rlimit::Held;
 use crate::sys::process::End;
 
 /// From the runner to init.
@@ -8,7 +9,7 @@ use crate::sys::process::End;
 pub(crate) enum Order {
     /// The id maps are written and the ground is laid: go on. The number is the slot's, in which the temporary workspace
     /// is. With it come the slot's directory, and the `tasks` files of the command's groups on cgroup v1.
-    Begin(u32),
+    Begin(u32, Held),
     /// Send this signal to the command's process group.
     Signal(i32),
     /// Kill everything and report.
@@ -16,23 +17,23 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    pub(crate) const BYTES: usize = 5;
+    pub(crate) const BYTES: usize = 6;
 
     pub(crate) fn encode(self) -> [u8; Self::BYTES] {
-        let (kind, number) = match self {
-            Self::Begin(slot) => (b'b', slot.cast_signed()),
-            Self::Signal(number) => (b's', number),
-            Self::KillAll => (b'k', 0),
+        let (kind, number, held) = match self {
+            Self::Begin(slot, held) => (b'b', slot.cast_signed(), held.encode()),
+            Self::Signal(number) => (b's', number, 0),
+            Self::KillAll => (b'k', 0, 0),
         };
         let [a, b, c, d] = number.to_le_bytes();
-        [kind, a, b, c, d]
+        [kind, a, b, c, d, held]
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let [kind, a, b, c, d] = *bytes else { return None };
+        let [kind, a, b, c, d, held] = *bytes else { return None };
         let number = i32::from_le_bytes([a, b, c, d]);
         match kind {
-            b'b' => Some(Self::Begin(number.cast_unsigned())),
+            b'b' => Some(Self::Begin(number.cast_unsigned(), Held::decode(held))),
             b's' => Some(Self::Signal(number)),
             b'k' => Some(Self::KillAll),
             _ => None,

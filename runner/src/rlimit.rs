@@ -6,8 +6,6 @@ use crate::sys::Errno;
 use crate::sys::resource::{lift, lower};
 use pinfold_runner::{Job, Limit, Limits};
 
-/// The main thread's stack, and the default of every other: what shells give people.
-const STACK_BYTES: u64 = 8 << 20;
 /// Memory that may be locked, mlock(2): systemd's and Docker's default.
 const LOCKED_BYTES: u64 = 8 << 20;
 /// Bytes in POSIX message queues, mq_overview(7): the kernel's default.
@@ -24,8 +22,28 @@ pub(crate) fn set_open_files(job: &Job) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Sets hard and soft limits alike. `alone`: no cgroup holds memory, processes and CPU time.
-pub(crate) fn set(job: &Job, alone: bool) -> Result<(), StepError> {
+/// Which limits a cgroup holds, so that no resource limit need stand in for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) memory: bool,
+    /// CPU time is measured over the whole sandbox.
+    pub(crate) cpu_time: bool,
+}
+
+impl Held {
+    /// For a message between our own processes.
+    pub(crate) fn encode(self) -> u8 {
+        u8::from(self.memory) | u8::from(self.cpu_time) << 1
+    }
+
+    /// See [`Held::encode`].
+    pub(crate) fn decode(byte: u8) -> Self {
+        Self { memory: byte & 1 != 0, cpu_time: byte & 2 != 0 }
+    }
+}
+
+/// Sets hard and soft limits alike.
+pub(crate) fn set(job: &Job, held: Held) -> Result<(), StepError> {
     let limits = &job.limits;
     for resource in [
         libc::RLIMIT_FSIZE,
@@ -40,7 +58,7 @@ pub(crate) fn set(job: &Job, alone: bool) -> Result<(), StepError> {
     }
     // No core files: they are written by the host, and `core_pattern` may hand them to a program of the host.
     lower(libc::RLIMIT_CORE, 0).at(Step::SetResourceLimit, "core")?;
-    lower(libc::RLIMIT_STACK, STACK_BYTES).at(Step::SetResourceLimit, "stack")?;
+    set_stack(limits)?;
     lower(libc::RLIMIT_MEMLOCK, LOCKED_BYTES).at(Step::SetResourceLimit, "memlock")?;
     lower(libc::RLIMIT_MSGQUEUE, QUEUE_BYTES).at(Step::SetResourceLimit, "msgqueue")?;
     lower(libc::RLIMIT_NICE, 0).at(Step::SetResourceLimit, "nice")?;
@@ -49,16 +67,25 @@ pub(crate) fn set(job: &Job, alone: bool) -> Result<(), StepError> {
         // Counted per user and user namespace (since Linux 5.14), so this is the sandbox's own count; init is in it.
         lower(libc::RLIMIT_NPROC, count + 1).at(Step::SetResourceLimit, "nproc")?;
     }
-    if !alone {
-        return Ok(());
-    }
-    if let Limit::At(bytes) = limits.memory_bytes {
+    if let (false, Limit::At(bytes)) = (held.memory, limits.memory_bytes) {
         // Of each process: heap and private writable mappings (since Linux 4.7). RLIMIT_AS would count what the JVM,
         // Go and Node merely reserve, and break them.
         lower(libc::RLIMIT_DATA, bytes).at(Step::SetResourceLimit, "data")?;
     }
-    if let Limit::At(ms) = limits.cpu_ms {
+    if let (false, Limit::At(ms)) = (held.cpu_time, limits.cpu_ms) {
         lower(libc::RLIMIT_CPU, ms.div_ceil(1000)).at(Step::SetResourceLimit, "cpu")?;
+    }
+    Ok(())
+}
+
+/// The first thread's stack, and by custom the size of every other's.
+fn set_stack(limits: &Limits) -> Result<(), StepError> {
+    let wanted = limits.stack_bytes.value().unwrap_or(u64::MAX);
+    let set = lower(libc::RLIMIT_STACK, wanted).at(Step::SetResourceLimit, "stack")?;
+    // As with open files: less than what was asked for is only no fault where nobody asked.
+    if set < wanted && limits.stack_bytes != Limits::default().stack_bytes {
+        let shown = limits.stack_bytes.value().map_or("max".to_owned(), |bytes| bytes.to_string());
+        return Err(Errno(libc::EPERM)).at(Step::SetResourceLimit, format!("stack = {shown}"));
     }
     Ok(())
 }

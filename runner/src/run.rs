@@ -175,7 +175,7 @@ impl Sandbox<'_> {
         identity::write_maps(init.pid, self.plan.job.user, host, self.plan.privileged)?;
         let mut descriptors = vec![ground.slot.dir.as_fd()];
         descriptors.extend(ground.cgroups.tasks());
-        let order = Order::Begin(ground.slot.number);
+        let order = Order::Begin(ground.slot.number, ground.cgroups.held());
         socket::send(init.socket.as_fd(), &order.encode(), &descriptors).at(Step::MakePipe, "init")
     }
 
@@ -218,6 +218,7 @@ impl Sandbox<'_> {
         streams: wait::Streams,
         destination: Option<Destination>,
     ) -> Result<Outcome, Failure> {
+        ground.cgroups.release_io();
         init.kill();
         if ending.report.is_none() {
             init.end()?;

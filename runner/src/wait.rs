@@ -337,6 +337,7 @@ impl Watched<'_> {
             progress.ending.cause = Some(cause);
             progress.patience = Some(Instant::now() + OBEDIENCE);
             self.init.tell(Order::KillAll);
+            self.cgroups.release_io();
         }
     }
 

@@ -5,14 +5,18 @@
 
 mod base;
 mod file;
+mod io;
 mod v1;
 mod v2;
 
-use crate::failure::StepError;
+use crate::failure::{At, Step, StepError};
+use crate::rlimit::Held;
 use crate::state::Slot;
 use crate::sys::Errno;
-use pinfold_runner::{CgroupVersion, Limits};
+use pinfold_runner::{CgroupVersion, Cpuset, Limit, Limits};
 use std::os::fd::{BorrowedFd, OwnedFd};
+
+pub(crate) use io::is_asked as limits_io;
 
 /// What cgroups measured.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,12 +46,12 @@ pub(crate) fn precede_init() -> bool {
 }
 
 impl Cgroups {
-    /// Makes the groups for `slot` and sets the limits. Where the host offers no cgroup that we may write to, the
+    /// Makes the groups for `slot` and sets the limits; those on input and output hold for each of `disks`. Where the host offers no cgroup that we may write to, the
     /// answer is `None`; where it offers one and a limit can't be set in it, that is an error.
-    pub(crate) fn create(slot: &Slot, limits: &Limits) -> Result<Self, StepError> {
+    pub(crate) fn create(slot: &Slot, limits: &Limits, disks: &[String]) -> Result<Self, StepError> {
         Ok(match Hierarchy::find() {
-            Hierarchy::V1 => v1::Groups::create(slot, limits)?.map_or(Self::None, Self::V1),
-            Hierarchy::V2 => v2::Groups::create(slot, limits)?.map_or(Self::None, Self::V2),
+            Hierarchy::V1 => v1::Groups::create(slot, limits, disks)?.map_or(Self::None, Self::V1),
+            Hierarchy::V2 => v2::Groups::create(slot, limits, disks)?.map_or(Self::None, Self::V2),
             Hierarchy::None => Self::None,
         })
     }
@@ -90,6 +94,49 @@ impl Cgroups {
     /// Whether CPU limits are held here: what measures CPU time, and what throttles where that was asked for.
     pub(crate) fn cpu(&self) -> bool {
         self.holds("cpu")
+    }
+
+    /// Whether CPUs can be limited and weighed here, where that was asked for.
+    pub(crate) fn divides_cpus(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::V1(groups) => groups.has("cpu"),
+            Self::V2(groups) => groups.has("cpu"),
+        }
+    }
+
+    /// Whether a set of CPUs that was asked for is held here.
+    pub(crate) fn cpuset(&self) -> bool {
+        self.holds("cpuset")
+    }
+
+    /// Whether limits on block devices that were asked for are held here.
+    pub(crate) fn io(&self) -> bool {
+        self.holds("io")
+    }
+
+    /// Whether the limit on swap is held here.
+    pub(crate) fn swap(&self) -> bool {
+        self.holds("swap")
+    }
+
+    /// What needs no resource limit in its stead.
+    pub(crate) fn held(&self) -> Held {
+        let cpu_time = match self {
+            Self::None => false,
+            Self::V1(groups) => groups.has("cpuacct"),
+            // `cpu.stat` is there without any controller.
+            Self::V2(_) => true,
+        };
+        Held { memory: self.memory(), cpu_time }
+    }
+
+    /// Lifts the limits on input and output, so that what is killed can end: SIGKILL has to wait for what was already
+    /// asked of a disk, which at a low rate takes hours.
+    pub(crate) fn release_io(&self) {
+        if self.io() {
+            self.paths().iter().for_each(|path| io::release(path));
+        }
     }
 
     /// The group that init is born in, if it has one of its own: v2, where it must be the command's sibling.
@@ -180,6 +227,22 @@ pub(crate) fn group_name(number: u32) -> String {
     format!("pinfold-{number}")
 }
 
+/// Whether a job wants CPUs divided, by quota or by weight.
+fn wants_cpu(limits: &Limits) -> bool {
+    limits.cpus != Limit::Max || limits.cpu_weight != Limit::Max
+}
+
+/// Sets the CPUs of a group. The kernel takes CPUs that are not to be had without a word on v2, so what came of it is
+/// read back.
+fn set_cpus(dir: BorrowedFd<'_>, wanted: &Cpuset, effective: &std::ffi::CStr) -> Result<(), StepError> {
+    file::limit(dir, c"cpuset.cpus", &wanted.to_string())?;
+    let got = file::read(dir, effective).unwrap_or_default();
+    match got.trim().parse() {
+        Ok(got) if *wanted == got => Ok(()),
+        _ => Err(Errno(libc::ENODEV)).at(Step::SetCgroupLimit, format!("cpuset.cpus = {wanted}")),
+    }
+}
+
 /// How long an emptied group may be busy: its last process is reaped, but the kernel may still be letting go of it.
 const REMOVAL: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -187,10 +250,15 @@ const REMOVAL: std::time::Duration = std::time::Duration::from_secs(2);
 /// still there.
 pub(crate) fn remove(path: &str) -> bool {
     let start = std::time::Instant::now();
+    let mut is_released = false;
     loop {
         match std::fs::remove_dir(path).map_err(Errno::from) {
             Ok(()) | Err(Errno(libc::ENOENT)) => return true,
             Err(Errno(libc::EBUSY)) if start.elapsed() < REMOVAL => {
+                // Whose runner was shot may still wait for a disk there.
+                if !std::mem::replace(&mut is_released, true) {
+                    io::release(path);
+                }
                 std::thread::sleep(std::time::Duration::from_micros(200));
             }
             Err(_) => return false,

@@ -1,6 +1,6 @@
 //! cgroup v1: one hierarchy a controller. Groups are made below our own, so that a limit on us holds for the sandbox.
 
-use super::{Directory, Figures, file, group_name, own_groups, own_path, recorded};
+use super::{Directory, Figures, file, group_name, io, own_groups, own_path, recorded, set_cpus, wants_cpu};
 use crate::failure::{At, Step, StepError};
 use crate::state::Slot;
 use crate::sys::{self, Errno};
@@ -11,7 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// The sandbox's groups, one a controller.
 pub(crate) struct Groups {
     groups: Vec<Group>,
-    throttles: bool,
+    needs_cpu: bool,
+    holds_swap: bool,
 }
 
 struct Group {
@@ -20,17 +21,24 @@ struct Group {
     /// Opened by us, written by the command's process: writing `0` moves the writer. The kernel checks the rights of
     /// the opener (since 5.16 and in stable trees; before, a process may always move itself).
     tasks: OwnedFd,
+    /// The memory nodes of the group above, for a set of CPUs.
+    nodes: String,
 }
 
 /// The CFS period in microseconds: the kernel's default, and what Docker uses.
 const PERIOD_US: u64 = 100_000;
 
+/// `cpu.shares` of a group with the weight 100, which is every group's that asks for none; systemd and runc go by it too.
+const SHARES: u64 = 1024;
+
 impl Groups {
     /// `None` when not one controller's hierarchy lets us make a group.
-    pub(super) fn create(slot: &Slot, limits: &Limits) -> Result<Option<Self>, StepError> {
-        let throttles = limits.cpus.value().is_some();
-        // A group costs some 40 µs, so throttling has one only when it is asked for; cpuacct is what `usage` rests on.
-        let wanted = ["memory", "pids", "cpuacct"].into_iter().chain(throttles.then_some("cpu"));
+    pub(super) fn create(slot: &Slot, limits: &Limits, disks: &[String]) -> Result<Option<Self>, StepError> {
+        let needs_cpu = wants_cpu(limits);
+        // A group costs some 40 µs, so most are made only when they are asked for; cpuacct is what `usage` rests on.
+        let wanted = ["memory", "pids", "cpuacct"].into_iter();
+        let wanted = wanted.chain(needs_cpu.then_some("cpu")).chain(limits.cpuset.as_ref().map(|_| "cpuset"));
+        let wanted = wanted.chain(io::is_asked(limits).then_some("blkio"));
         let table = own_groups();
         let parents: Vec<_> = wanted.filter_map(|controller| Some((controller, parent(&table, controller)?))).collect();
         if parents.is_empty() {
@@ -39,8 +47,8 @@ impl Groups {
         let name = group_name(slot.number);
         let paths: Vec<_> = parents.iter().map(|(_, parent)| format!("{}/{name}", parent.path)).collect();
         recorded(slot, &paths, || {
-            let mut groups = Self { groups: Vec::new(), throttles };
-            let made = groups.make(parents, &name).and_then(|()| groups.set_limits(limits));
+            let mut groups = Self { groups: Vec::new(), needs_cpu, holds_swap: false };
+            let made = groups.make(parents, &name).and_then(|()| groups.set_limits(limits, disks));
             if let Err(error) = made {
                 groups.paths().iter().for_each(|path| _ = super::remove(path));
                 return Err(error);
@@ -61,15 +69,8 @@ impl Groups {
         Ok(())
     }
 
-    fn set_limits(&self, limits: &Limits) -> Result<(), StepError> {
-        if let (Some(dir), Some(bytes)) = (self.get("memory"), limits.memory_bytes.value()) {
-            file::limit(dir, c"memory.limit_in_bytes", &bytes.to_string())?;
-            // Memory and swap together: no swap. Absent where the kernel does not account swap.
-            match file::write(dir, c"memory.memsw.limit_in_bytes", &bytes.to_string()) {
-                Ok(()) | Err(Errno(libc::ENOENT)) => {}
-                Err(errno) => return Err(errno).at(Step::SetCgroupLimit, "memory.memsw.limit_in_bytes"),
-            }
-        }
+    fn set_limits(&mut self, limits: &Limits, disks: &[String]) -> Result<(), StepError> {
+        self.holds_swap = self.set_memory(limits)?;
         if let (Some(dir), Some(count)) = (self.get("pids"), limits.pids.value()) {
             file::limit(dir, c"pids.max", &count.to_string())?;
         }
@@ -78,11 +79,45 @@ impl Groups {
             let quota = (cpus * PERIOD_US as f64).round() as u64;
             file::limit(dir, c"cpu.cfs_quota_us", &quota.to_string())?;
         }
-        Ok(())
+        if let (Some(dir), Some(weight)) = (self.get("cpu"), limits.cpu_weight.value()) {
+            file::limit(dir, c"cpu.shares", &(weight * SHARES / 100).to_string())?;
+        }
+        if let (Some(group), Some(cpus)) = (self.group("cpuset"), &limits.cpuset) {
+            let dir = group.directory.fd.as_fd();
+            // A new group has neither CPUs nor memory nodes, and nobody can join it before it has both.
+            file::limit(dir, c"cpuset.mems", &group.nodes)?;
+            set_cpus(dir, cpus, c"cpuset.effective_cpus")?;
+        }
+        match self.get("blkio") {
+            Some(dir) => io::set_v1(dir, limits, disks),
+            None => Ok(()),
+        }
+    }
+
+    /// Memory, and swap with it: whether swap is held.
+    fn set_memory(&self, limits: &Limits) -> Result<bool, StepError> {
+        let (Some(dir), Some(bytes)) = (self.get("memory"), limits.memory_bytes.value()) else { return Ok(false) };
+        file::limit(dir, c"memory.limit_in_bytes", &bytes.to_string())?;
+        // The limit is on the sum of both; where memory has none there is no sum to limit.
+        let Some(swap) = limits.swap_bytes.value() else { return Ok(false) };
+        match file::write(dir, c"memory.memsw.limit_in_bytes", &(bytes + swap).to_string()) {
+            Ok(()) => Ok(true),
+            // Absent where the kernel does not account swap.
+            Err(Errno(libc::ENOENT)) => Ok(false),
+            Err(errno) => Err(errno).at(Step::SetCgroupLimit, "memory.memsw.limit_in_bytes"),
+        }
+    }
+
+    fn group(&self, controller: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.controller == controller)
+    }
+
+    pub(super) fn has(&self, controller: &str) -> bool {
+        self.group(controller).is_some()
     }
 
     fn get(&self, controller: &str) -> Option<BorrowedFd<'_>> {
-        self.groups.iter().find(|group| group.controller == controller).map(|group| group.directory.fd.as_fd())
+        self.group(controller).map(|group| group.directory.fd.as_fd())
     }
 
     pub(super) fn any(&self) -> Option<BorrowedFd<'_>> {
@@ -91,8 +126,10 @@ impl Groups {
 
     pub(super) fn holds(&self, controller: &str) -> bool {
         match controller {
-            "cpu" => self.get("cpuacct").is_some() && (!self.throttles || self.get("cpu").is_some()),
-            other => self.get(other).is_some(),
+            "cpu" => self.has("cpuacct") && (!self.needs_cpu || self.has("cpu")),
+            "io" => self.has("blkio"),
+            "swap" => self.holds_swap,
+            other => self.has(other),
         }
     }
 
@@ -151,7 +188,13 @@ fn make(parent: &Directory, controller: &'static str, name: &str) -> Result<Grou
     let opened = sys::file::openat(Some(parent.fd.as_fd()), &c_name, crate::tree::DIRECTORY, 0)
         .and_then(|fd| Ok((sys::file::openat(Some(fd.as_fd()), c"tasks", libc::O_WRONLY, 0)?, fd)));
     match opened {
-        Ok((tasks, fd)) => Ok(Group { controller, directory: Directory { path, fd }, tasks }),
+        Ok((tasks, fd)) => {
+            let nodes = match controller {
+                "cpuset" => file::read(parent.fd.as_fd(), c"cpuset.mems").unwrap_or_default().trim().to_owned(),
+                _ => String::new(),
+            };
+            Ok(Group { controller, directory: Directory { path, fd }, tasks, nodes })
+        }
         Err(errno) => {
             super::remove(&path);
             Err(errno)

@@ -1,7 +1,7 @@
 //! cgroup v2: one hierarchy for all controllers. A sandbox has one group without processes of its own, and in it two
 //! leaves: `init`, outside of every limit, and `command`, where the limits are.
 
-use super::{Directory, Figures, base, file, group_name, recorded};
+use super::{Directory, Figures, base, file, group_name, io, recorded, set_cpus, wants_cpu};
 use crate::failure::{At, Step, StepError};
 use crate::state::Slot;
 use crate::sys::{self, Errno};
@@ -14,7 +14,8 @@ pub(crate) struct Groups {
     init: Directory,
     command: Directory,
     controllers: Vec<&'static str>,
-    throttles: bool,
+    needs_cpu: bool,
+    holds_swap: bool,
 }
 
 /// The period of `cpu.max` in microseconds: the kernel's default.
@@ -26,12 +27,12 @@ const COMMAND: &str = "command";
 
 impl Groups {
     /// `None` when there is no group below which we may make ours, or none that has a controller for us.
-    pub(super) fn create(slot: &Slot, limits: &Limits) -> Result<Option<Self>, StepError> {
+    pub(super) fn create(slot: &Slot, limits: &Limits, disks: &[String]) -> Result<Option<Self>, StepError> {
         let Some(base) = base::find() else { return Ok(None) };
         let path = format!("{}/{}", base.path, group_name(slot.number));
         let paths = [format!("{path}/{INIT}"), format!("{path}/{COMMAND}"), path];
         recorded(slot, &paths, || {
-            let made = Self::make(&base, slot.number, limits);
+            let made = Self::make(&base, slot.number, limits, disks);
             // Only a group that was there before us is left alone.
             if !matches!(&made, Ok(Some(_)) | Err(StepError { errno: Errno(libc::EEXIST), .. })) {
                 paths.iter().for_each(|path| _ = super::remove(path));
@@ -40,14 +41,17 @@ impl Groups {
         })
     }
 
-    fn make(base: &Directory, number: u32, limits: &Limits) -> Result<Option<Self>, StepError> {
+    fn make(base: &Directory, number: u32, limits: &Limits, disks: &[String]) -> Result<Option<Self>, StepError> {
         let sandbox = match make(base, &group_name(number)) {
             Err(Errno(libc::EACCES | libc::EPERM | libc::EROFS)) => return Ok(None),
             other => other.at(Step::MakeCgroup, format!("{}/{}", base.path, group_name(number)))?,
         };
-        let throttles = limits.cpus.value().is_some();
-        // What measures CPU time is there without its controller, which is only for throttling.
-        let wanted: Vec<_> = ["memory", "pids"].into_iter().chain(throttles.then_some("cpu")).collect();
+        let needs_cpu = wants_cpu(limits);
+        // What measures CPU time is there without its controller, which is only for dividing CPUs. Each controller costs
+        // whoever shares the base, so none is enabled that nobody asked for.
+        let wanted = ["memory", "pids"].into_iter().chain(needs_cpu.then_some("cpu"));
+        let wanted = wanted.chain(limits.cpuset.as_ref().map(|_| "cpuset"));
+        let wanted: Vec<_> = wanted.chain(io::is_asked(limits).then_some("io")).collect();
         base::hand_down(base, &wanted);
         let handed = file::read(sandbox.fd.as_fd(), c"cgroup.controllers").at(Step::MakeCgroup, &sandbox.path)?;
         let controllers: Vec<_> = wanted.into_iter().filter(|name| base::has_word(&handed, name)).collect();
@@ -61,20 +65,16 @@ impl Groups {
         }
         let init = make(&sandbox, INIT).at(Step::MakeCgroup, &sandbox.path)?;
         let command = make(&sandbox, COMMAND).at(Step::MakeCgroup, &sandbox.path)?;
-        let groups = Self { sandbox, init, command, controllers, throttles };
-        groups.set_limits(limits)?;
+        let mut groups = Self { sandbox, init, command, controllers, needs_cpu, holds_swap: false };
+        groups.set_limits(limits, disks)?;
         Ok(Some(groups))
     }
 
-    fn set_limits(&self, limits: &Limits) -> Result<(), StepError> {
+    fn set_limits(&mut self, limits: &Limits, disks: &[String]) -> Result<(), StepError> {
+        self.holds_swap = self.set_swap(limits)?;
         let dir = self.command.fd.as_fd();
         if let (true, Some(bytes)) = (self.has("memory"), limits.memory_bytes.value()) {
             file::limit(dir, c"memory.max", &bytes.to_string())?;
-            // Absent where the kernel does not account swap.
-            match file::write(dir, c"memory.swap.max", "0") {
-                Ok(()) | Err(Errno(libc::ENOENT)) => {}
-                Err(errno) => return Err(errno).at(Step::SetCgroupLimit, "memory.swap.max = 0"),
-            }
         }
         if let (true, Some(count)) = (self.has("pids"), limits.pids.value()) {
             file::limit(dir, c"pids.max", &count.to_string())?;
@@ -83,16 +83,35 @@ impl Groups {
             let quota = (cpus * PERIOD_US as f64).round() as u64;
             file::limit(dir, c"cpu.max", &format!("{quota} {PERIOD_US}"))?;
         }
-        Ok(())
+        if let (true, Some(weight)) = (self.has("cpu"), limits.cpu_weight.value()) {
+            // Among the groups beside the sandbox's: those in it have only each other to weigh against.
+            file::limit(self.sandbox.fd.as_fd(), c"cpu.weight", &weight.to_string())?;
+        }
+        if let (true, Some(cpus)) = (self.has("cpuset"), &limits.cpuset) {
+            set_cpus(dir, cpus, c"cpuset.cpus.effective")?;
+        }
+        if self.has("io") { io::set_v2(dir, limits, disks) } else { Ok(()) }
     }
 
-    fn has(&self, controller: &str) -> bool {
+    /// Swap, which has a limit of its own here: whether it is held.
+    fn set_swap(&self, limits: &Limits) -> Result<bool, StepError> {
+        let (true, Some(swap)) = (self.has("memory"), limits.swap_bytes.value()) else { return Ok(false) };
+        match file::write(self.command.fd.as_fd(), c"memory.swap.max", &swap.to_string()) {
+            Ok(()) => Ok(true),
+            // Absent where the kernel does not account swap.
+            Err(Errno(libc::ENOENT)) => Ok(false),
+            Err(errno) => Err(errno).at(Step::SetCgroupLimit, format!("memory.swap.max = {swap}")),
+        }
+    }
+
+    pub(super) fn has(&self, controller: &str) -> bool {
         self.controllers.contains(&controller)
     }
 
     pub(super) fn holds(&self, controller: &str) -> bool {
         match controller {
-            "cpu" => !self.throttles || self.has("cpu"),
+            "cpu" => !self.needs_cpu || self.has("cpu"),
+            "swap" => self.holds_swap,
             other => self.has(other),
         }
     }

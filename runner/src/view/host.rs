@@ -39,9 +39,14 @@ const ETC: &[&str] = &[
     "/etc/fonts",
 ];
 
+/// The paths of the host that a sandbox sees, as far as they exist.
+pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.iter().chain(ETC).copied()
+}
+
 /// Takes copies of all of it. Links are noted as links.
 pub(super) fn collect(trees: &mut Vec<Tree>, links: &mut Vec<(String, CString)>) -> Result<(), StepError> {
-    for path in PROGRAMS.iter().chain(ETC) {
+    for path in paths() {
         let name = sys::c_string(path).at(Step::CopyTree, path)?;
         // Asked first: a copy of a link's mount that is only dropped again makes the kernel wait for a grace period, at
         // times over a millisecond.
@@ -59,7 +64,7 @@ pub(super) fn collect(trees: &mut Vec<Tree>, links: &mut Vec<(String, CString)>)
         let kind = file::fstat(mount.as_fd()).at(Step::CopyTree, path)?.st_mode & libc::S_IFMT;
         mount::set_attributes(mount.as_fd(), READ_ONLY, true).at(Step::CopyTree, path)?;
         let is_directory = kind == libc::S_IFDIR;
-        trees.push(Tree { mount, target: (*path).to_owned(), is_directory, is_part_of_root: true, link: None });
+        trees.push(Tree { mount, target: path.to_owned(), is_directory, is_part_of_root: true, link: None });
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod proc;
 pub(crate) mod root;
 mod source;
 
+pub(crate) use host::paths as host_paths;
 pub(crate) use source::{Tree, below_writable, caller_trees};
 
 use crate::failure::{At, Step, StepError};
