@@ -1,14 +1,12 @@
 //! Building a job in Rust. The checks are the contract's own (crate `pinfold-runner`); nothing is checked here that a JSON
 //! job is not checked for.
 
-use crate::byte_size::ByteSize;
 use pinfold_runner::{
-    AbsolutePath, Argv, Artifacts, Content, FileEntry, Job, JobError, Limit, Mount, Network, Requirement, Root,
-    SandboxId, Seccomp, User, Workspace,
+    AbsolutePath, Argv, Artifacts, Content, FileEntry, Job, JobError, Mount, Network, Requirement, Root, SandboxId,
+    Seccomp, User, Workspace,
 };
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
 
 /// Starts a job that runs `argv`: the command, looked up on `PATH` inside the sandbox, and its arguments.
 ///
@@ -38,46 +36,7 @@ pub struct JobBuilder {
     job: Result<Box<Job>, JobError>,
 }
 
-/// A value that a limit may be set to: the quantity itself, or a [`Limit`] of it, so that [`Limit::Max`] lifts the limit.
-pub trait IntoLimit<T> {
-    /// The limit.
-    fn into_limit(self) -> Limit<T>;
-}
-
-impl<T> IntoLimit<T> for Limit<T> {
-    fn into_limit(self) -> Self {
-        self
-    }
-}
-
-macro_rules! into_limit {
-    ($($quantity:ty),*) => {
-        $(impl IntoLimit<$quantity> for $quantity {
-            fn into_limit(self) -> Limit<$quantity> {
-                Limit::At(self)
-            }
-        })*
-    };
-}
-
-into_limit!(ByteSize, Duration, u64, f64);
-
-fn bytes(limit: impl IntoLimit<ByteSize>) -> Limit<u64> {
-    match limit.into_limit() {
-        Limit::Max => Limit::Max,
-        Limit::At(size) => Limit::At(size.bytes()),
-    }
-}
-
-/// Parts of a millisecond round up, so that a short limit never becomes none.
-fn milliseconds(limit: impl IntoLimit<Duration>) -> Limit<u64> {
-    match limit.into_limit() {
-        Limit::Max => Limit::Max,
-        Limit::At(time) => Limit::At(u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)),
-    }
-}
-
-fn refusal(field: &str, reason: &dyn fmt::Display) -> JobError {
+pub(crate) fn refusal(field: &str, reason: &dyn fmt::Display) -> JobError {
     JobError { path: Some(field.to_owned()), reason: reason.to_string() }
 }
 
@@ -97,12 +56,12 @@ impl JobBuilder {
     }
 
     /// Changes the job unless something was wrong before.
-    fn set(mut self, change: impl FnOnce(&mut Job) -> Result<(), JobError>) -> Self {
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut Job) -> Result<(), JobError>) -> Self {
         self.job = self.job.and_then(|mut job| change(&mut job).map(|()| job));
         self
     }
 
-    fn with(self, change: impl FnOnce(&mut Job)) -> Self {
+    pub(crate) fn with(self, change: impl FnOnce(&mut Job)) -> Self {
         self.set(|job| {
             change(job);
             Ok(())
@@ -211,58 +170,6 @@ impl JobBuilder {
         self.with(|job| job.network = network)
     }
 
-    /// Limits wall-clock time, 1 ms to a year; by default 30 seconds. Then everything is killed: `timed_out`.
-    pub fn wall(self, limit: impl IntoLimit<Duration>) -> Self {
-        self.with(|job| job.limits.wall_ms = milliseconds(limit))
-    }
-
-    /// Limits the CPU time of all processes together, 1 ms to a year; by default not. Then everything is killed:
-    /// `cpu_exceeded`.
-    pub fn cpu_time(self, limit: impl IntoLimit<Duration>) -> Self {
-        self.with(|job| job.limits.cpu_ms = milliseconds(limit))
-    }
-
-    /// Limits the memory of the whole sandbox, 1 MiB to 2^50 bytes; by default 512 MiB. The kernel kills: `out_of_memory`.
-    pub fn memory(self, limit: impl IntoLimit<ByteSize>) -> Self {
-        self.with(|job| job.limits.memory_bytes = bytes(limit))
-    }
-
-    /// Limits processes and threads; by default 256. One more fails with EAGAIN.
-    pub fn pids(self, limit: impl IntoLimit<u64>) -> Self {
-        self.with(|job| job.limits.pids = limit.into_limit())
-    }
-
-    /// Limits the CPUs' worth of time, 0.01 to 1024; by default not. The excess is throttled.
-    pub fn cpus(self, limit: impl IntoLimit<f64>) -> Self {
-        self.with(|job| job.limits.cpus = limit.into_limit())
-    }
-
-    /// Limits what is kept of each of stdout and stderr; by default 1 MiB. The rest is read and dropped.
-    pub fn output(self, limit: impl IntoLimit<ByteSize>) -> Self {
-        self.with(|job| job.limits.output_bytes = bytes(limit))
-    }
-
-    /// Limits the workspace, 4096 to 2^60 bytes; by default 1 GiB, in memory half of the memory, and an existing directory
-    /// not. `workspace_exceeded`, or ENOSPC in memory.
-    pub fn workspace_size(self, limit: impl IntoLimit<ByteSize>) -> Self {
-        self.with(|job| job.limits.workspace_bytes = Some(bytes(limit)))
-    }
-
-    /// Limits `/tmp`, 4096 to 2^50 bytes; by default half of the memory. Then ENOSPC.
-    pub fn tmp_size(self, limit: impl IntoLimit<ByteSize>) -> Self {
-        self.with(|job| job.limits.tmp_bytes = Some(bytes(limit)))
-    }
-
-    /// Limits `/dev/shm`, 4096 to 2^50 bytes; by default 64 MiB. Then ENOSPC.
-    pub fn shm_size(self, limit: impl IntoLimit<ByteSize>) -> Self {
-        self.with(|job| job.limits.shm_bytes = bytes(limit))
-    }
-
-    /// Limits the open files of each process, 8 to 1,048,576; by default 1024. Then EMFILE.
-    pub fn open_files(self, limit: impl IntoLimit<u64>) -> Self {
-        self.with(|job| job.limits.open_files = limit.into_limit())
-    }
-
     /// Chooses a built-in seccomp policy by name; by default `default`.
     pub fn seccomp(self, name: &str) -> Self {
         self.set(|job| {
@@ -313,6 +220,9 @@ impl JobBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::byte_size::ByteSize;
+    use pinfold_runner::Limit;
+    use std::time::Duration;
 
     #[test]
     fn what_is_built_is_what_json_says() {

@@ -183,8 +183,7 @@ fn unheld(limits: &Limits, cgroups: &Cgroups) -> Option<Failure> {
         let hint = match controller {
             "cpu" => CGROUP_HINT.to_owned(),
             _ => format!(
-                "the cgroup that sandboxes' are made in must have the controller `{controller}` (`blkio` is its name on \
-                 cgroup v1): see cgroup.controllers in it; under systemd that is up to Delegate= of the \
+                "the cgroup that sandboxes' are made in must have the controller `{controller}`: see cgroup.controllers in it; under systemd that is up to Delegate= of the \
                  unit or of user@.service"
             ),
         };

@@ -54,6 +54,8 @@ pub(crate) fn in_range<T: Copy>(
     limits.check().map(|()| limit).map_err(|_says_the_same_of_the_json_field| {
         let unit = if field.ends_with("_bytes") {
             " bytes"
+        } else if field.ends_with("_bps") {
+            " bytes a second"
         } else if field.ends_with("_ms") {
             " ms"
         } else {

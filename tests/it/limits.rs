@@ -275,6 +275,12 @@ fn a_limit_out_of_range_is_refused_by_name_with_the_range() {
         "tmp_bytes",
         "shm_bytes",
         "open_files",
+        "cpu_weight",
+        "stack_bytes",
+        "io_read_bps",
+        "io_write_bps",
+        "io_read_iops",
+        "io_write_iops",
     ];
     let bad = [
         "0",
@@ -317,7 +323,7 @@ fn the_edges_of_every_range_are_served() {
     let year: u64 = 366 * 24 * 3600 * 1000;
     let highest = json!({
         "wall_ms": year, "cpu_ms": year, "memory_bytes": 1u64 << 50, "pids": 4_194_304, "output_bytes": 1u64 << 40,
-        "workspace_bytes": 1u64 << 60, "tmp_bytes": 1u64 << 50, "shm_bytes": 1u64 << 50,
+        "workspace_bytes": 1u64 << 60, "tmp_bytes": 1u64 << 50, "shm_bytes": 1u64 << 50, "stack_bytes": 1u64 << 40,
     });
     assert_eq!(Job::new(&["echo", "ran"]).with("limits", highest.clone()).run().exited(), "ran\n");
     let tmpfs = Job::new(&["echo", "ran"]).with("limits", highest).with("workspace", json!("tmpfs"));
@@ -334,12 +340,18 @@ fn the_edges_of_every_range_are_served() {
         "tmp_bytes",
         "shm_bytes",
         "open_files",
+        "cpu_weight",
+        "swap_bytes",
+        "stack_bytes",
+        "io_read_bps",
+        "io_write_bps",
+        "io_read_iops",
+        "io_write_iops",
     ] {
         lifted[name] = json!("max");
     }
     assert_eq!(Job::new(&["echo", "ran"]).with("limits", lifted).run().exited(), "ran\n");
-    let lowest =
-        json!({"output_bytes": 1, "workspace_bytes": 4096, "tmp_bytes": 4096, "shm_bytes": 4096, "open_files": 8});
+    let lowest = json!({"output_bytes": 1, "workspace_bytes": 4096, "tmp_bytes": 4096, "shm_bytes": 4096, "open_files": 8, "stack_bytes": 64 << 10, "swap_bytes": 0});
     assert_eq!(Job::new(&["echo", "ran"]).with("limits", lowest).run().exited(), "r");
     if held() {
         for cpus in [0.01, 1024.0] {

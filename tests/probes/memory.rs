@@ -1,6 +1,7 @@
 //! Takes memory, by one of many ways, and says `held` when it has all that it was asked for: `memory KIND MIB [PATH]`.
+//! `stack` takes KiB instead.
 
-#![expect(unsafe_code, reason = "memfd, System V shared memory and fork")]
+#![expect(unsafe_code, reason = "memfd, System V shared memory, fork and signals")]
 #![expect(clippy::disallowed_methods, reason = "fork: the child is to be shot alone")]
 
 use std::fs::File;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         "shm" => shared(mib),
         "pipes" => drop(pipes(mib)),
         "child" => child(mib),
+        "stack" => stack(mib),
         _ => return ExitCode::from(2),
     }
     println!("held");
@@ -96,4 +98,21 @@ fn child(mib: usize) {
     // SAFETY: the kernel writes the status into the integer, and keeps nothing.
     unsafe { libc::waitpid(pid, &raw mut status, 0) };
     println!("child ended by signal {}", if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 });
+}
+
+/// Calls itself until so many KiB of stack are used, with the kernel's own answer to too many.
+fn stack(kib: usize) {
+    // SAFETY: takes back the handler by which the standard library would end us in another way.
+    unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
+    std::hint::black_box(deeper(kib.saturating_sub(FRAME_KIB)));
+}
+
+const FRAME_KIB: usize = 4;
+
+#[inline(never)]
+fn deeper(kib: usize) -> usize {
+    let frame = std::hint::black_box([1u8; FRAME_KIB << 10]);
+    let below = if kib < FRAME_KIB { 0 } else { deeper(kib - FRAME_KIB) };
+    // Used after the call, so that it can't be a loop.
+    below + usize::from(std::hint::black_box(frame)[0])
 }

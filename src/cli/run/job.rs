@@ -74,6 +74,14 @@ fn limits(job: &mut Job, options: &RunOptions) {
     limits.memory_bytes = options.memory.unwrap_or(limits.memory_bytes);
     limits.pids = options.pids.unwrap_or(limits.pids);
     limits.cpus = options.cpus.unwrap_or(limits.cpus);
+    limits.cpu_weight = options.cpu_weight.unwrap_or(limits.cpu_weight);
+    limits.cpuset = options.cpuset.clone();
+    limits.swap_bytes = options.swap.unwrap_or(limits.swap_bytes);
+    limits.stack_bytes = options.stack.unwrap_or(limits.stack_bytes);
+    limits.io_read_bps = options.io_read_bps.unwrap_or(limits.io_read_bps);
+    limits.io_write_bps = options.io_write_bps.unwrap_or(limits.io_write_bps);
+    limits.io_read_iops = options.io_read_iops.unwrap_or(limits.io_read_iops);
+    limits.io_write_iops = options.io_write_iops.unwrap_or(limits.io_write_iops);
     limits.workspace_bytes = options.disk.or(limits.workspace_bytes);
     limits.tmp_bytes = options.tmp.or(limits.tmp_bytes);
     limits.shm_bytes = options.shm.unwrap_or(limits.shm_bytes);

@@ -4,7 +4,7 @@
 use crate::cli::toolchain::Toolchain;
 use crate::cli::value;
 use clap::Args;
-use pinfold::{Limit, Mount, Network, Requirement, SandboxId, User};
+use pinfold::{Cpuset, Limit, Mount, Network, Requirement, SandboxId, User};
 use std::path::PathBuf;
 
 /// Run a command in a fresh sandbox
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 #[command(
     args_override_self = true,
     override_usage = "pinfold run [OPTIONS] -- COMMAND [ARG]...\n       pinfold run --json FILE|-",
-    after_help = "SIZE: 512M, 1G · TIME: 500ms, 10s, 2m · every limit can be `max`"
+    after_help = "SIZE: 512M, 1G · TIME: 500ms, 10s, 2m · limits can be `max` · more in --help"
 )]
 pub(crate) struct RunOptions {
     /// The command and its arguments
@@ -129,7 +129,7 @@ pub(crate) struct RunOptions {
 
     /// Memory of the whole sandbox, no swap (default: 512M)
     ///
-    /// Files in memory included. The kernel kills when it is used up, exit code 137. For example: `--memory 2G`.
+    /// Files in memory included; swap has a limit of its own, `--swap`. The kernel kills when it is used up, exit code 137. For example: `--memory 2G`.
     #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = memory)]
     pub(super) memory: Option<Limit<u64>>,
 
@@ -144,6 +144,58 @@ pub(crate) struct RunOptions {
     /// The excess is held back, nothing is killed. For example: `--cpus 1.5`.
     #[arg(long, value_name = "COUNT", help_heading = "Limits", value_parser = cpus)]
     pub(super) cpus: Option<Limit<f64>>,
+
+    /// Share of the CPUs where they are short (default: 100)
+    ///
+    /// From 1 to 10000, beside 100, which every other group has. It holds nobody back while a CPU is idle. For example:
+    /// `--cpu-weight 10` for work that can wait.
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = cpu_weight)]
+    pub(super) cpu_weight: Option<Limit<u64>>,
+
+    /// The CPUs that it may run on (default: all)
+    ///
+    /// A list of numbers and ranges, as taskset has it. For example: `--cpuset 0-3,8`.
+    #[arg(long, value_name = "LIST", help_heading = "Limits", value_parser = |text: &str| text.parse::<Cpuset>())]
+    pub(super) cpuset: Option<Cpuset>,
+
+    /// Swap beside the memory (default: 0)
+    ///
+    /// Fails where the kernel can't hold it; none at all is asked for by default, and the report says whether that is
+    /// held. For example: `--swap 1G`.
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = swap, hide_short_help = true)]
+    pub(super) swap: Option<Limit<u64>>,
+
+    /// Stack of each process's first thread (default: 8M)
+    ///
+    /// By custom that of every other thread, too. Passing it: SIGSEGV. For example: `--stack 64M`.
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = stack, hide_short_help = true)]
+    pub(super) stack: Option<Limit<u64>>,
+
+    /// Bytes a second read from each disk (default: max)
+    ///
+    /// Each disk that carries the workspace, the root or a mount. The excess waits; what is in the page cache already is
+    /// not read. For example: `--io-read-bps 50M`.
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = io_read_bps, hide_short_help = true)]
+    pub(super) io_read_bps: Option<Limit<u64>>,
+
+    /// Bytes a second written to each disk (default: max)
+    ///
+    /// The excess waits. On cgroup v1 only what the command writes through to the disk counts (fsync, O_DIRECT), not what
+    /// the kernel writes later. For example: `--io-write-bps 20M`.
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = io_write_bps, hide_short_help = true)]
+    pub(super) io_write_bps: Option<Limit<u64>>,
+
+    /// Reads a second from each disk (default: max)
+    ///
+    /// The excess waits. For example: `--io-read-iops 500`.
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = io_read_iops, hide_short_help = true)]
+    pub(super) io_read_iops: Option<Limit<u64>>,
+
+    /// Writes a second to each disk (default: max)
+    ///
+    /// The excess waits; for what counts see `--io-write-bps`. For example: `--io-write-iops 500`.
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = io_write_iops, hide_short_help = true)]
+    pub(super) io_write_iops: Option<Limit<u64>>,
 
     /// Bytes of each of stdout and stderr (default: max)
     ///
@@ -229,6 +281,13 @@ limit_parsers! {
     memory: value::size, memory_bytes, std::convert::identity, u64;
     pids: value::count, pids, std::convert::identity, u64;
     cpus: value::cpus, cpus, std::convert::identity, f64;
+    cpu_weight: value::count, cpu_weight, std::convert::identity, u64;
+    swap: value::size, swap_bytes, std::convert::identity, u64;
+    stack: value::size, stack_bytes, std::convert::identity, u64;
+    io_read_bps: value::size, io_read_bps, std::convert::identity, u64;
+    io_write_bps: value::size, io_write_bps, std::convert::identity, u64;
+    io_read_iops: value::count, io_read_iops, std::convert::identity, u64;
+    io_write_iops: value::count, io_write_iops, std::convert::identity, u64;
     output: value::size, output_bytes, std::convert::identity, u64;
     disk: value::size, workspace_bytes, Some, u64;
     tmp: value::size, tmp_bytes, Some, u64;

@@ -12,6 +12,12 @@ fn wrong_usage_exits_with_125_and_says_what_is_wrong() {
         (&["run", "--memory", "5", "--", "true"], "1048576"),
         (&["run", "--time", "1 hour", "--", "true"], "500ms"),
         (&["run", "--pids", "0", "--", "true"], "1 to 4194304"),
+        (&["run", "--cpu-weight", "0", "--", "true"], "1 to 10000"),
+        (&["run", "--cpuset", "1-0", "--", "true"], "0-3,8"),
+        (&["run", "--stack", "1K", "--", "true"], "65536"),
+        (&["run", "--swap", "2000T", "--", "true"], "0 to 1125899906842624 bytes"),
+        (&["run", "--io-read-bps", "1K", "--", "true"], "bytes a second"),
+        (&["run", "--io-write-iops", "0", "--", "true"], "1 to 2147483647"),
         (&["run", "--net", "some", "--", "true"], "none"),
         (&["run", "--require", "magic", "--", "true"], "landlock"),
         (&["run", "--json", "-", "--time", "1s"], "--json"),
@@ -42,6 +48,22 @@ fn help_and_version_are_data_and_no_failure() {
         assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
         assert!(stdout.contains("pinfold") || stdout.contains("Usage"), "{args:?}: {stdout}");
     }
+}
+
+#[test]
+fn every_limit_can_be_lifted_and_the_last_word_counts() {
+    let limits = ["cpu-weight", "swap", "io-read-bps", "io-write-bps", "io-read-iops", "io-write-iops"];
+    let mut args = vec!["run".to_owned(), "--stack".to_owned(), "max".to_owned(), "--stack=1M".to_owned()];
+    args.extend(limits.iter().map(|limit| format!("--{limit}=max")));
+    args.extend(["--", "sh", "-c", "ulimit -s"].map(str::to_owned));
+    let (code, stdout, stderr) = finish(&mut pinfold(&args));
+    assert_eq!((code, stdout.as_str()), (0, "1024\n"), "{stderr}");
+}
+
+#[test]
+fn a_set_of_cpus_that_is_not_there_fails_in_words() {
+    let (code, stdout, stderr) = finish(&mut pinfold(["run", "--cpuset", "8191", "--", "true"]));
+    assert!((code, stdout.as_str()) == (125, "") && stderr.contains("cpuset") && stderr.contains("hint"), "{stderr}");
 }
 
 #[test]
