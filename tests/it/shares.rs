@@ -257,7 +257,7 @@ fn nobody_outlives_his_job_by_waiting_for_a_disk() {
     let job = |script: &str| Job::sh(script).limit("io_write_bps", WAITING_RATE);
     let begun = Instant::now();
     job(&format!("exec {WAITING}")).limit("wall_ms", 1500).run().is(Status::TimedOut);
-    job(&format!("{WAITING} & until test -s file; do sleep 0.1; done")).run().exited();
+    job(&format!("{WAITING} & until grep -q ' D ' /proc/$!/stat; do sleep 0.1; done")).run().exited();
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
 }
 

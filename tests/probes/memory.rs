@@ -104,15 +104,16 @@ fn child(mib: usize) {
 fn stack(kib: usize) {
     // SAFETY: takes back the handler by which the standard library would end us in another way.
     unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
-    std::hint::black_box(deeper(kib.saturating_sub(FRAME_KIB)));
+    let start = 0u8;
+    std::hint::black_box(deeper(std::ptr::from_ref(std::hint::black_box(&start)).addr(), kib << 10));
 }
 
-const FRAME_KIB: usize = 4;
-
+/// How much a call takes is the compiler's affair, so the addresses are measured.
 #[inline(never)]
-fn deeper(kib: usize) -> usize {
-    let frame = std::hint::black_box([1u8; FRAME_KIB << 10]);
-    let below = if kib < FRAME_KIB { 0 } else { deeper(kib - FRAME_KIB) };
+fn deeper(start: usize, bytes: usize) -> usize {
+    let frame = [1u8; 1 << 10];
+    let here = std::ptr::from_ref(std::hint::black_box(&frame)).addr();
+    let below = if start.abs_diff(here) >= bytes { 0 } else { deeper(start, bytes) };
     // Used after the call, so that it can't be a loop.
-    below + usize::from(std::hint::black_box(frame)[0])
+    below + usize::from(std::hint::black_box(&frame)[0])
 }
