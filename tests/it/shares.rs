@@ -307,6 +307,29 @@ fn a_file_system_in_memory_has_no_disk_and_needs_none() {
     assert_eq!(job.run().exited(), "ran\n");
 }
 
+#[test]
+fn the_disks_under_an_overlay_are_found_or_its_limits_refused() {
+    if !is_root() || !has_disk("io_read_iops") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let [lower, upper, work, merged] = ["lower", "upper", "work", "merged"].map(|name| scratch.dir(name));
+    scratch.file("lower/file", vec![1u8; 80 << 10]);
+    let job = |then: &str| {
+        let mount = format!("mount -t overlay -o lowerdir={lower},upperdir={upper},workdir={work} none {merged}");
+        let script = format!("{mount} && {then} && exec \"$@\"");
+        let job = Job::new(&["dd", "if=/layers/file", "of=/dev/null", "bs=4k", "iflag=direct"]);
+        let job = job.mount(&merged, "/layers", false).limit("io_read_iops", 10).limit("wall_ms", 60_000);
+        job.started_by(&["unshare", "--mount", "sh", "-c", &script, "sh"], &[])
+    };
+    let answer = job("true").run();
+    answer.exited();
+    assert!(answer.outcome.usage.wall_ms.unwrap() > 1000.0, "{}", answer.json);
+    // Out of sight, as in a container, whose layers are named by the host's paths.
+    let failure = job(&format!("mv {lower} {lower}-elsewhere")).failure();
+    assert!(failure.code == "cgroup" && failure.message.contains(&merged) && failure.hint.is_some(), "{failure:?}");
+}
+
 /// A job on a host whose controller `missing` is out of sight.
 fn without(missing: &str, job: Job) -> Job {
     let script = format!("mount -t tmpfs none /sys/fs/cgroup/{missing} && exec \"$@\"");

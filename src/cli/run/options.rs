@@ -145,7 +145,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "COUNT", help_heading = "Limits", value_parser = cpus)]
     pub(super) cpus: Option<Limit<f64>>,
 
-    /// Share of the CPUs where they are short (default: 100)
+    /// Share of CPUs that are short (default: 100)
     ///
     /// From 1 to 10000, beside 100, which every other group has. It holds nobody back while a CPU is idle. For example:
     /// `--cpu-weight 10` for work that can wait.
