@@ -107,7 +107,7 @@ impl JobBuilder {
         self.with(|job| job.limits.io_write_bps = bytes(limit))
     }
 
-    /// Limits the reads in a second from each block device of the view, 1 to 2^31 - 1; by default not. The excess waits.
+    /// Limits the reads in a second from each block device of the view, 2 to 2^31 - 1; by default not. The excess waits.
     pub fn io_read_iops(self, limit: impl IntoLimit<u64>) -> Self {
         self.with(|job| job.limits.io_read_iops = limit.into_limit())
     }
@@ -159,12 +159,12 @@ mod tests {
             .stack(ByteSize::mebibytes(1))
             .io_read_bps(ByteSize::kibibytes(4))
             .io_write_bps(ByteSize::kibibytes(8))
-            .io_read_iops(1)
-            .io_write_iops(2)
+            .io_read_iops(2)
+            .io_write_iops(3)
             .build();
         let parsed = Job::from_json(
             br#"{"command": ["a"], "limits": {"cpu_weight": 50, "cpuset": "0-1,3", "swap_bytes": "max", "stack_bytes": 1048576,
-                "io_read_bps": 4096, "io_write_bps": 8192, "io_read_iops": 1, "io_write_iops": 2}}"#,
+                "io_read_bps": 4096, "io_write_bps": 8192, "io_read_iops": 2, "io_write_iops": 3}}"#,
         );
         assert_eq!(built, parsed);
         assert_eq!(job(["a"]).cpuset("0-").build().unwrap_err().path.as_deref(), Some("limits.cpuset"));

@@ -283,7 +283,7 @@ fn the_edges_of_every_share_are_served() {
         json!({"cpu_weight": 10_000}),
         json!({"swap_bytes": 1u64 << 50, "memory_bytes": 1u64 << 50}),
         json!({"io_read_bps": 1u64 << 50, "io_write_bps": 1u64 << 50, "io_read_iops": (1u64 << 31) - 1}),
-        json!({"io_write_bps": 4096, "io_write_iops": 1}),
+        json!({"io_write_bps": 4096, "io_write_iops": 2}),
     ] {
         if held(&limits) {
             assert_eq!(Job::new(&["echo", "ran"]).with("limits", limits).run().exited(), "ran\n");

@@ -245,6 +245,8 @@ fn set_cpus(dir: BorrowedFd<'_>, wanted: &Cpuset, effective: &std::ffi::CStr) ->
 
 /// How long an emptied group may be busy: its last process is reaped, but the kernel may still be letting go of it.
 const REMOVAL: std::time::Duration = std::time::Duration::from_secs(2);
+/// After this something else keeps it busy.
+const LETTING_GO: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Removes one group directory, children first as listed by the caller. What is gone already is fine. False when it is
 /// still there.
@@ -256,7 +258,7 @@ pub(crate) fn remove(path: &str) -> bool {
             Ok(()) | Err(Errno(libc::ENOENT)) => return true,
             Err(Errno(libc::EBUSY)) if start.elapsed() < REMOVAL => {
                 // Whose runner was shot may still wait for a disk there.
-                if !std::mem::replace(&mut is_released, true) {
+                if start.elapsed() > LETTING_GO && !std::mem::replace(&mut is_released, true) {
                     io::release(path);
                 }
                 std::thread::sleep(std::time::Duration::from_micros(200));

@@ -131,10 +131,11 @@ limits! {
     io_read_bps: Limit<u64> = Limit::Max, 4096u64, 1u64 << 50;
     /// Bytes a second written to each block device of the view, 4096 to 2^50; default max. The excess waits.
     io_write_bps: Limit<u64> = Limit::Max, 4096u64, 1u64 << 50;
-    /// Reads a second from each block device of the view, 1 to 2^31 - 1; default max. The excess waits.
-    io_read_iops: Limit<u64> = Limit::Max, 1u64, (1u64 << 31) - 1;
-    /// Writes a second to each block device of the view, 1 to 2^31 - 1; default max. The excess waits.
-    io_write_iops: Limit<u64> = Limit::Max, 1u64, (1u64 << 31) - 1;
+    /// Reads a second from each block device of the view, 2 to 2^31 - 1 (cgroup v2 takes no less); default max. The excess
+    /// waits.
+    io_read_iops: Limit<u64> = Limit::Max, 2u64, (1u64 << 31) - 1;
+    /// Writes a second to each block device of the view, 2 to 2^31 - 1; default max. The excess waits.
+    io_write_iops: Limit<u64> = Limit::Max, 2u64, (1u64 << 31) - 1;
     /// Bytes kept of each of stdout and stderr, 1 to 2^40; default 1 MiB. The rest is read and dropped, and
     /// `stdout_truncated` or `stderr_truncated` is set.
     output_bytes: Limit<u64> = Limit::At(MIB), 1u64, 1u64 << 40;

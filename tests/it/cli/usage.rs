@@ -17,7 +17,7 @@ fn wrong_usage_exits_with_125_and_says_what_is_wrong() {
         (&["run", "--stack", "1K", "--", "true"], "65536"),
         (&["run", "--swap", "2000T", "--", "true"], "0 to 1125899906842624 bytes"),
         (&["run", "--io-read-bps", "1K", "--", "true"], "bytes a second"),
-        (&["run", "--io-write-iops", "0", "--", "true"], "1 to 2147483647"),
+        (&["run", "--io-write-iops", "1", "--", "true"], "2 to 2147483647"),
         (&["run", "--net", "some", "--", "true"], "none"),
         (&["run", "--require", "magic", "--", "true"], "landlock"),
         (&["run", "--json", "-", "--time", "1s"], "--json"),
