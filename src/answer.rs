@@ -109,7 +109,15 @@ fn is_of_signal_name(byte: u8) -> bool {
 /// JSON has no infinity and no NaN; negative figures it has.
 fn check_usage(outcome: &Outcome) -> Result<(), String> {
     let usage = &outcome.usage;
-    let times = [usage.wall_ms, usage.user_ms, usage.system_ms, usage.throttled_ms, usage.setup_ms, usage.teardown_ms];
+    let times = [
+        usage.wall_ms,
+        usage.user_ms,
+        usage.system_ms,
+        usage.throttled_ms,
+        usage.setup_ms,
+        usage.teardown_ms,
+        usage.overhead_cpu_ms,
+    ];
     match times.into_iter().flatten().find(|time| !time.is_finite() || *time < 0.0) {
         Some(time) => Err(format!("it says that something took {time} ms")),
         None => Ok(()),
@@ -172,6 +180,7 @@ mod tests {
             Outcome { stderr: Content::from("1234"), stderr_bytes: 3, ..exited() },
             Outcome { stdout_truncated: true, ..exited() },
             Outcome { usage: Usage { wall_ms: Some(-1.0), ..Usage::default() }, ..exited() },
+            Outcome { usage: Usage { overhead_cpu_ms: Some(-0.5), ..Usage::default() }, ..exited() },
         ] {
             assert!(judge(&absurd).is_err(), "{absurd:?}");
         }

@@ -5,7 +5,9 @@
 
 use crate::failure::{At, EXECUTING, Step, StepError};
 use crate::handoff::{Handoff, Ready};
+use crate::message::Departure;
 use crate::plan::Plan;
+use crate::spent::Spent;
 use crate::sys::file::Resolve;
 use crate::sys::process;
 use crate::sys::{self, Errno, capability, file, network, seccomp, signal, terminal};
@@ -58,6 +60,8 @@ fn confine_and_execute(
     // The id maps are written. Into the cgroup before anything of the job's is touched: it is counted and limited.
     let (tasks, held) = handoff.receive_entry()?;
     join_cgroup(&tasks)?;
+    // On v2 it was born there.
+    let on_entry = if tasks.is_empty() { Spent::default() } else { Spent::by_self() };
     drop(tasks);
     // Only now a cgroup namespace, so that its root is the command's own group: /proc/self/cgroup says `/`.
     process::unshare(libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
@@ -95,7 +99,9 @@ fn confine_and_execute(
     rlimit::set_open_files(plan.job)?;
     // Whoever dies without this word was not the command yet. It comes before the filter, which may forbid to write.
     if let Some(status) = status {
-        file::write_all(status.as_fd(), &[EXECUTING]).at(Step::Execute, "")?;
+        let departure = Departure { at_us: plan.now_us(), on_entry, spent: Spent::by_self() };
+        let word = [&[EXECUTING], departure.encode().as_slice()].concat();
+        file::write_all(status.as_fd(), &word).at(Step::Execute, "")?;
     }
     // The last thing before exec: a filter may forbid everything that was needed until here.
     if plan.forbids_set_id {

@@ -6,13 +6,16 @@
 //! on at the same time where there is a second CPU. The kernel takes long to make the network namespace, which is the
 //! command's process's part, and to mount the view, which is init's.
 
+use crate::cgroup::gauge;
 use crate::command::{self, Pipes};
 use crate::failure::{At, Step, StepError};
 use crate::handoff::{Handoff, Ready};
 use crate::identity;
 use crate::message::{News, Order, Report};
+use crate::numbers::Numbers;
 use crate::plan::Plan;
 use crate::rlimit::Held;
+use crate::spent::Spent;
 use crate::sys::process::{self, Fork};
 use crate::sys::{capability, entry, file, poll, seccomp, signal, socket, terminal};
 use crate::view::{self, Tree, etc};
@@ -111,13 +114,16 @@ fn live(
     let terminal = open_terminal(plan, socket.as_fd())?;
 
     handoff.send_ready(&Ready { root, terminal })?;
+    // From here on the command's process has more to do than we.
+    let numbers = Numbers::open()?;
+    let gauge = receive_gauge(socket.as_fd());
     view::root::leave_old()?;
     guard()?;
     // The last word: nothing of the old root is left, and init can do no more than serve.
     handoff.send_go()?;
     drop(handoff);
     *status = None;
-    serve(command, &socket, lifeline, &signals);
+    serve(plan, Served { command, socket, lifeline, signals, numbers, gauge });
     Ok(())
 }
 
@@ -134,6 +140,15 @@ fn await_begin(socket: BorrowedFd<'_>) -> (u32, Held, OwnedFd, Vec<OwnedFd>) {
         return (slot, held, lock, descriptors);
     }
     process::exit_now(1)
+}
+
+/// The files that tell of the sandbox's memory. Without the runner there are none, and nobody to tell.
+fn receive_gauge(socket: BorrowedFd<'_>) -> Vec<OwnedFd> {
+    let mut buffer = [0; Order::BYTES];
+    match socket::receive(socket, &mut buffer) {
+        Ok((Order::BYTES, descriptors)) if Order::decode(&buffer) == Some(Order::Measure) => descriptors,
+        _ => Vec::new(),
+    }
 }
 
 /// Artifacts of a workspace in memory can only be read through a descriptor that outlives the mount namespace.
@@ -169,9 +184,20 @@ fn guard() -> Result<(), StepError> {
 /// init: nothing in the sandbox may keep init from ending, least of all when the runner is dead.
 const REAPING: Duration = Duration::from_secs(1);
 
+/// What init has while the command runs.
+struct Served<'a> {
+    command: i32,
+    socket: OwnedFd,
+    lifeline: Option<BorrowedFd<'a>>,
+    signals: OwnedFd,
+    numbers: Numbers,
+    gauge: Vec<OwnedFd>,
+}
+
 /// Waits for the command's end, for orders, and for the death of those who own the sandbox. Whichever comes, all that
 /// is left is killed at its end.
-fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signals: &OwnedFd) {
+fn serve(plan: &Plan<'_>, served: Served<'_>) {
+    let Served { command, socket, lifeline, signals, mut numbers, gauge } = served;
     let mut fds = vec![poll::entry(signals.as_fd(), libc::POLLIN), poll::entry(socket.as_fd(), libc::POLLIN)];
     if let Some(lifeline) = lifeline {
         // The runner reads the lifeline; we only want to know that the other end is closed.
@@ -184,13 +210,17 @@ fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signa
         while signal::next_signal(signals.as_fd()).is_some() {}
         while let Ok(Some((pid, how, _))) = process::wait(-1, false) {
             if pid == command {
-                end = Some(how);
+                end = Some((how, plan.now_us()));
             }
         }
-        if end.is_some() || poll::poll(&mut fds, None).is_err() {
+        if end.is_some() {
             break;
         }
-        if fds[1].revents != 0 && !obey(command, socket) {
+        if poll::poll(&mut fds, numbers.pause()).is_err() {
+            break;
+        }
+        numbers.keep_up();
+        if fds[1].revents != 0 && !obey(command, &socket) {
             break;
         }
         if fds.get(2).is_some_and(|fd| fd.revents & (libc::POLLHUP | libc::POLLRDHUP | libc::POLLERR) != 0) {
@@ -198,13 +228,14 @@ fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signa
             break;
         }
     }
+    let reading = gauge::read(&gauge);
     // Kills every process but this one; the kernel lets no fork slip through between (kill(2), -1).
     let _none_left = signal::kill(-1, libc::SIGKILL);
     let deadline = Instant::now() + REAPING;
     // An error says that there is no child left.
     while let Ok(reaped) = process::wait(-1, false) {
         match reaped {
-            Some((pid, how, _)) if pid == command => end = Some(how),
+            Some((pid, how, _)) if pid == command => end = Some((how, plan.now_us())),
             Some(_) => {}
             None => {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -215,9 +246,10 @@ fn serve(command: i32, socket: &OwnedFd, lifeline: Option<BorrowedFd<'_>>, signa
             }
         }
     }
-    if let Some(end) = end {
-        let report = Report::new(end, is_orphaned, &process::usage_of_children());
-        let _runner_is_dead = socket::send(socket.as_fd(), &News::Ended(report).encode(), &[]);
+    if let Some((end, ended_us)) = end {
+        let (spent, last_number) = (Spent::by_children(), numbers.last());
+        let report = Report { end, is_orphaned, ended_us, spent, last_number, reading };
+        let _runner_is_dead = socket::send(socket.as_fd(), &News::Ended(Box::new(report)).encode(), &[]);
     }
     process::exit_now(0)
 }
@@ -231,7 +263,7 @@ fn obey(command: i32, socket: &OwnedFd) -> bool {
                 let _ended_meanwhile = signal::kill(-command, number);
                 true
             }
-            Some(Order::KillAll | Order::Begin(..)) | None => false,
+            Some(Order::KillAll | Order::Begin(..) | Order::Measure) | None => false,
         },
         _ => false,
     }

@@ -2,6 +2,7 @@
 
 use crate::failure::{At, Step, StepError};
 use crate::message::Order;
+use crate::spent::Spent;
 use crate::sys::{self, poll, process, signal, socket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -24,14 +25,16 @@ impl Leash {
         let _dead = signal::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
     }
 
-    /// Kills init and waits until all is gone. Waiting again is fine.
-    pub(crate) fn end(&self) -> Result<(), StepError> {
+    /// Kills init and waits until all is gone. Waiting again is fine, and only the first time tells what init and all
+    /// that it reaped have used.
+    pub(crate) fn end(&self) -> Result<Option<Spent>, StepError> {
         self.kill();
         let deadline = Instant::now() + TEARDOWN;
         loop {
             match process::wait(self.pid, false) {
                 Ok(None) => {}
-                Ok(Some(_)) | Err(sys::Errno(libc::ECHILD)) => return Ok(()),
+                Ok(Some((_, _, usage))) => return Ok(Some(Spent::of(&usage))),
+                Err(sys::Errno(libc::ECHILD)) => return Ok(None),
                 Err(errno) => return Err(errno).at(Step::StartCommand, "wait for init"),
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -20,12 +20,14 @@ mod identity;
 mod init;
 mod leash;
 mod message;
+mod numbers;
 mod owners;
 mod plan;
 mod processes;
 mod reexec;
 mod rlimit;
 mod run;
+mod spent;
 mod state;
 mod stream;
 mod sys;
@@ -35,15 +37,15 @@ mod view;
 mod wait;
 mod watch;
 
+use crate::spent::Start;
 use pinfold_runner::{Failure, Job, MAX_JOB_BYTES, Outcome, RunnerOptions, Status};
-use std::time::Instant;
 
 /// What the runner exits with when Pinfold could not do what the job asked.
 const FAILED: u8 = 125;
 
 /// Called by `sys::entry`. The answer is the exit code: 0, or 125 when `status` is `failed`.
 fn main() -> u8 {
-    let start = Instant::now();
+    let start = Start::now();
     if let Err(failure) = descriptors::fill_standard() {
         return answer(&Outcome::failed("", failure));
     }
@@ -61,7 +63,7 @@ fn main() -> u8 {
     if options.sweep {
         return sweep();
     }
-    match run_job(&options, start) {
+    match run_job(&options, &start) {
         Ok(outcome) => answer(&outcome),
         Err((id, failure)) => answer(&Outcome::failed(id, failure)),
     }
@@ -76,7 +78,7 @@ fn sweep() -> u8 {
 }
 
 /// Everything from the job to its result. An error is paired with the id to answer under.
-fn run_job(options: &RunnerOptions, start: Instant) -> Result<Outcome, (String, Failure)> {
+fn run_job(options: &RunnerOptions, start: &Start) -> Result<Outcome, (String, Failure)> {
     let unnamed = |failure| (String::new(), failure);
     plan::check_kernel().map_err(unnamed)?;
     let landlock = reexec::ensure().map_err(unnamed)?;

@@ -2,11 +2,13 @@
 
 use crate::failure::{At, Step};
 use crate::identity::{self, HostIds};
+use crate::spent::Start;
 use crate::state;
 use crate::sys::{self, process};
 use crate::view::{Size, Sizes};
 use pinfold_runner::seccomp::{self, Program};
 use pinfold_runner::{Failure, Job, Limit, Network, Seccomp, Workspace};
+use std::time::{Duration, Instant};
 
 /// What the runner, init and the command's process all go by.
 pub(crate) struct Plan<'a> {
@@ -22,6 +24,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) terminal: Option<(u16, u16)>,
     /// The kernel's Landlock ABI. Asked once: what it said is what must then be enforced.
     pub(crate) landlock: Option<u32>,
+    pub(crate) start: &'a Start,
 }
 
 /// The oldest kernel that has all that we build on: mount_setattr (5.12), Landlock (5.13), and what RHEL 9 ships.
@@ -44,7 +47,12 @@ pub(crate) fn check_kernel() -> Result<(), Failure> {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(job: &'a Job, terminal: Option<(u16, u16)>, landlock: Option<u32>) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        job: &'a Job,
+        terminal: Option<(u16, u16)>,
+        landlock: Option<u32>,
+        start: &'a Start,
+    ) -> Result<Self, Failure> {
         check_targets(job)?;
         let privileged = process::effective_uid() == 0 && identity::can_map(state::uids()?);
         let on_disk = match job.workspace {
@@ -62,6 +70,7 @@ impl<'a> Plan<'a> {
                 || job.mounts.iter().any(|mount| mount.writable),
             terminal,
             landlock,
+            start,
         })
     }
 
@@ -72,6 +81,17 @@ impl<'a> Plan<'a> {
         } else {
             HostIds { uid: process::effective_uid(), gid: process::effective_gid() }
         }
+    }
+
+    /// Microseconds since the runner started.
+    pub(crate) fn now_us(&self) -> u64 {
+        u64::try_from(self.start.at.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The moment of so many microseconds after the runner's start; now, if that is yet to come.
+    pub(crate) fn moment(&self, us: u64) -> Instant {
+        let now = Instant::now();
+        self.start.at.checked_add(Duration::from_micros(us)).map_or(now, |moment| moment.min(now))
     }
 
     /// The namespaces of the sandbox, by their names in `/proc/PID/ns`.

@@ -4,8 +4,9 @@
 use crate::cgroup::Cgroups;
 use crate::failure::{EXECUTING, Step, StepError};
 use crate::leash::Leash;
-use crate::message::{LONGEST_NEWS, News, Order, Report};
+use crate::message::{Departure, LONGEST_NEWS, News, Order, Report};
 use crate::owners::Owners;
+use crate::plan::Plan;
 use crate::processes;
 use crate::stream::{Input, Output};
 use crate::sys::{Errno, file, poll, signal, socket};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Everything that is waited for.
 pub(crate) struct Watched<'a> {
+    pub(crate) plan: &'a Plan<'a>,
     pub(crate) init: &'a Leash,
     pub(crate) owners: Owners,
     /// End-of-file: the command was executed. Anything else: a step failed.
@@ -38,6 +40,8 @@ pub(crate) struct Ending {
     pub(crate) report: Option<Report>,
     /// The step that failed before the command could run.
     pub(crate) step_error: Option<StepError>,
+    /// What the command's process said right before it became the command.
+    pub(crate) departure: Option<Departure>,
     pub(crate) started: Option<Instant>,
     pub(crate) ended: Option<Instant>,
 }
@@ -55,7 +59,7 @@ pub(crate) struct Streams {
 /// What the status pipe has told, now that nobody writes to it any more.
 pub(crate) enum Told {
     /// The command was executed.
-    Executed,
+    Executed(Departure),
     /// A step failed.
     Failed(StepError),
     /// Nothing: whoever was to tell died.
@@ -83,11 +87,15 @@ fn read_more(status: &OwnedFd, bytes: &mut Vec<u8>) -> bool {
 
 /// The command's process says that it is about to execute, and then, if it comes back, why it could not.
 fn judge(bytes: &[u8]) -> Told {
-    let executing = bytes.first() == Some(&EXECUTING);
-    match StepError::decode(bytes.get(usize::from(executing)..).unwrap_or_default()) {
-        Some(error) => Told::Failed(error),
-        None if executing => Told::Executed,
-        None => Told::Nothing,
+    let departure = match bytes.split_first() {
+        Some((&EXECUTING, rest)) => rest.get(..Departure::BYTES).and_then(Departure::decode),
+        _ => None,
+    };
+    let word = if departure.is_some() { 1 + Departure::BYTES } else { 0 };
+    match (StepError::decode(&bytes[word..]), departure) {
+        (Some(error), _) => Told::Failed(error),
+        (None, Some(departure)) => Told::Executed(departure),
+        (None, None) => Told::Nothing,
     }
 }
 
@@ -220,7 +228,8 @@ impl Watched<'_> {
 
     fn judge_status(&self, progress: &mut Progress) {
         match judge(&progress.status) {
-            Told::Executed => {
+            Told::Executed(departure) => {
+                progress.ending.departure = Some(departure);
                 progress.ending.started = Some(Instant::now());
                 for number in progress.held_back.drain(..) {
                     self.init.tell(Order::Signal(number));
@@ -250,8 +259,15 @@ impl Watched<'_> {
                 if report.is_orphaned {
                     progress.ending.cause = progress.ending.cause.or(Some(Status::Cancelled));
                 }
-                progress.ending.report = Some(report);
-                progress.ending.ended = Some(Instant::now());
+                let ended = self.plan.moment(report.ended_us);
+                // Where the command was over before we saw that it had begun, what it said itself is nearer the truth.
+                if let (Some(started), Some(departure)) = (&mut progress.ending.started, progress.ending.departure)
+                    && *started > ended
+                {
+                    *started = self.plan.moment(departure.at_us);
+                }
+                progress.ending.report = Some(*report);
+                progress.ending.ended = Some(ended);
             }
             (Some(News::Terminal), Some(master)) => {
                 let connected = master.try_clone().map_err(Errno::from).and_then(|input| {

@@ -7,11 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// The whole text of a control file. None of those we read is longer than the buffer, but for `cgroup.procs`.
 pub(super) fn read(dir: BorrowedFd<'_>, name: &CStr) -> Result<String, Errno> {
-    let fd = file::openat(Some(dir), name, libc::O_RDONLY, 0)?;
+    read_all(file::openat(Some(dir), name, libc::O_RDONLY, 0)?.as_fd())
+}
+
+/// The whole text of a control file that was just opened.
+pub(super) fn read_all(fd: BorrowedFd<'_>) -> Result<String, Errno> {
     let mut text = Vec::new();
     let mut buffer = [0u8; 4096];
     loop {
-        let length = file::read(fd.as_fd(), &mut buffer)?;
+        let length = file::read(fd, &mut buffer)?;
         text.extend_from_slice(&buffer[..length]);
         // Most files fit, and a short read is the end: no second call.
         if length < buffer.len() {
@@ -28,6 +32,11 @@ pub(super) fn number(dir: BorrowedFd<'_>, name: &CStr) -> Option<u64> {
 /// The number after `key` in a control file of `key value` lines.
 pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// How many forks the limit on processes refused. The kernel hands out a number before it asks that limit.
+pub(super) fn refused_forks(dir: BorrowedFd<'_>) -> Option<u64> {
+    keyed(&read(dir, c"pids.events").ok()?, "max")
 }
 
 /// Writes a control file. One call is one write: the kernel takes each as a whole.

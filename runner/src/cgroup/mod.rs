@@ -5,6 +5,7 @@
 
 mod base;
 mod file;
+pub(crate) mod gauge;
 mod io;
 mod v1;
 mod v2;
@@ -26,8 +27,11 @@ pub(crate) struct Figures {
     pub(crate) user_ms: Option<f64>,
     pub(crate) system_ms: Option<f64>,
     pub(crate) throttled_ms: Option<f64>,
+    pub(crate) throttled_periods: Option<u64>,
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) peak_pids: Option<u64>,
+    /// Forks that the limit on processes refused; 0 where no cgroup holds it.
+    pub(crate) refused_forks: Option<u64>,
     pub(crate) oom_kills: Option<u64>,
 }
 
@@ -174,16 +178,26 @@ impl Cgroups {
         }
     }
 
+    /// What init reads to tell of what the sandbox's memory consists; nothing where no group holds it.
+    pub(crate) fn gauge(&self) -> Vec<OwnedFd> {
+        match self {
+            Self::None => Vec::new(),
+            Self::V1(groups) => groups.gauge(),
+            Self::V2(groups) => groups.gauge(),
+        }
+    }
+
     /// Everything that was measured.
     pub(crate) fn figures(&self, throttled: bool) -> Figures {
         let mut figures = match self {
-            Self::None => Figures::default(),
+            Self::None => Figures { refused_forks: Some(0), ..Figures::default() },
             Self::V1(groups) => groups.figures(),
             Self::V2(groups) => groups.figures(),
         };
         // Without a limit on CPUs nobody is held back; that is a figure, and not a missing one.
         if !throttled {
             figures.throttled_ms = Some(0.0);
+            figures.throttled_periods = Some(0);
         }
         figures
     }

@@ -1,6 +1,6 @@
 //! cgroup v1: one hierarchy a controller. Groups are made below our own, so that a limit on us holds for the sandbox.
 
-use super::{Directory, Figures, file, group_name, io, own_groups, own_path, recorded, set_cpus, wants_cpu};
+use super::{Directory, Figures, file, gauge, group_name, io, own_groups, own_path, recorded, set_cpus, wants_cpu};
 use crate::failure::{At, Step, StepError};
 use crate::state::Slot;
 use crate::sys::{self, Errno};
@@ -145,18 +145,29 @@ impl Groups {
         nanoseconds(self.get("cpuacct")?, c"cpuacct.usage")
     }
 
+    /// See [`super::gauge`].
+    pub(super) fn gauge(&self) -> Vec<OwnedFd> {
+        self.get("memory").map_or_else(Vec::new, |dir| gauge::open(dir, c"memory.kmem.usage_in_bytes"))
+    }
+
     pub(super) fn figures(&self) -> Figures {
         let memory = self.get("memory");
         let accounting = self.get("cpuacct");
         let cpu_stat = self.get("cpu").and_then(|dir| file::read(dir, c"cpu.stat").ok());
         let oom_control = memory.and_then(|dir| file::read(dir, c"memory.oom_control").ok());
+        let pids = self.get("pids");
         Figures {
             cpu_ms: self.cpu_ms(),
             user_ms: accounting.and_then(|dir| nanoseconds(dir, c"cpuacct.usage_user")),
             system_ms: accounting.and_then(|dir| nanoseconds(dir, c"cpuacct.usage_sys")),
-            throttled_ms: cpu_stat.and_then(|text| file::keyed(&text, "throttled_time")).map(|ns| ns as f64 / 1e6),
+            throttled_ms: cpu_stat
+                .as_ref()
+                .and_then(|text| file::keyed(text, "throttled_time"))
+                .map(|ns| ns as f64 / 1e6),
+            throttled_periods: cpu_stat.as_ref().and_then(|text| file::keyed(text, "nr_throttled")),
             peak_memory_bytes: memory.and_then(|dir| file::number(dir, c"memory.max_usage_in_bytes")),
-            peak_pids: self.get("pids").and_then(|dir| file::number(dir, c"pids.peak")),
+            peak_pids: pids.and_then(|dir| file::number(dir, c"pids.peak")),
+            refused_forks: pids.map_or(Some(0), file::refused_forks),
             oom_kills: oom_control.and_then(|text| file::keyed(&text, "oom_kill")),
         }
     }

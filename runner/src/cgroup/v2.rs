@@ -1,12 +1,12 @@
 //! cgroup v2: one hierarchy for all controllers. A sandbox has one group without processes of its own, and in it two
 //! leaves: `init`, outside of every limit, and `command`, where the limits are.
 
-use super::{Directory, Figures, base, file, group_name, io, recorded, set_cpus, wants_cpu};
+use super::{Directory, Figures, base, file, gauge, group_name, io, recorded, set_cpus, wants_cpu};
 use crate::failure::{At, Step, StepError};
 use crate::state::Slot;
 use crate::sys::{self, Errno};
 use pinfold_runner::Limits;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The sandbox's three groups.
 pub(crate) struct Groups {
@@ -133,17 +133,24 @@ impl Groups {
         milliseconds(&text, "usage_usec")
     }
 
+    /// See [`super::gauge`].
+    pub(super) fn gauge(&self) -> Vec<OwnedFd> {
+        if self.has("memory") { gauge::open(self.command(), c"memory.swap.current") } else { Vec::new() }
+    }
+
     pub(super) fn figures(&self) -> Figures {
         let dir = self.command();
         let cpu = file::read(dir, c"cpu.stat").unwrap_or_default();
         let events = file::read(dir, c"memory.events").unwrap_or_default();
         Figures {
-            cpu_ms: self.cpu_ms(),
+            cpu_ms: milliseconds(&cpu, "usage_usec"),
             user_ms: milliseconds(&cpu, "user_usec"),
             system_ms: milliseconds(&cpu, "system_usec"),
             throttled_ms: milliseconds(&cpu, "throttled_usec"),
+            throttled_periods: file::keyed(&cpu, "nr_throttled"),
             peak_memory_bytes: file::number(dir, c"memory.peak"),
             peak_pids: file::number(dir, c"pids.peak"),
+            refused_forks: if self.has("pids") { file::refused_forks(dir) } else { Some(0) },
             oom_kills: file::keyed(&events, "oom_kill"),
         }
     }

@@ -166,6 +166,13 @@ pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno
         .map(|n| n as usize)
 }
 
+/// `pread(2)` from the start: what a file of `/proc` says now, however often it was read.
+pub(crate) fn read_start(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes at most the buffer's length into it, during the call.
+    retry(|| check(unsafe { libc::pread(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) } as i64))
+        .map(|n| n as usize)
+}
+
 /// `write(2)`.
 pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     // SAFETY: the kernel reads the bytes during the call and keeps nothing.

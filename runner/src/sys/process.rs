@@ -94,12 +94,21 @@ pub(crate) fn wait(pid: i32, block: bool) -> Result<Option<(i32, End, libc::rusa
     Ok(Some((pid, end, usage)))
 }
 
+/// What this process used: `getrusage(2)` with RUSAGE_SELF.
+pub(crate) fn usage_of_self() -> libc::rusage {
+    usage(libc::RUSAGE_SELF)
+}
+
 /// What all reaped descendants used: `getrusage(2)` with RUSAGE_CHILDREN.
 pub(crate) fn usage_of_children() -> libc::rusage {
+    usage(libc::RUSAGE_CHILDREN)
+}
+
+fn usage(whose: libc::c_int) -> libc::rusage {
     // SAFETY: rusage is plain integers, for which all zeroes is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes one rusage into the space that we own. With this argument the call can't fail.
-    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    // SAFETY: the kernel writes one rusage into the space that we own. With these arguments the call can't fail.
+    unsafe { libc::getrusage(whose, &raw mut usage) };
     usage
 }
 

@@ -4,7 +4,7 @@ use super::{Errno, check, check_int, retry};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// The most descriptors that one message carries.
-const MOST: usize = 8;
+const MOST: usize = 16;
 
 /// cmsg(3): a header of 16 bytes on every 64-bit Linux (length, level, type), then the descriptors' numbers.
 const HEADER: usize = 16;
