@@ -20,9 +20,13 @@ fn a_result_has_exactly_the_fields_of_the_contract() {
         );
         assert_eq!(
             keys(&json["usage"]),
-            "oom_kills peak_memory_bytes peak_pids read_bytes setup_ms system_ms teardown_ms throttled_ms user_ms wall_ms written_bytes"
+            "involuntary_switches major_faults memory minor_faults oom_kills overhead_cpu_ms peak_memory_bytes peak_pids read_bytes \
+             setup_ms system_ms teardown_ms throttled_ms throttled_periods total_pids user_ms voluntary_switches wall_ms written_bytes"
         );
-        assert_eq!(keys(&json["isolation"]), "cgroup cpu groups landlock memory namespaces pids seccomp workspace");
+        assert_eq!(
+            keys(&json["isolation"]),
+            "cgroup cpu cpuset groups io landlock lifetime memory mode namespaces network pids seccomp swap workspace workspace_inodes"
+        );
         assert_eq!(json["version"], 1);
         if !json["error"].is_null() {
             assert_eq!(keys(&json["error"]), "code hint message");
@@ -173,7 +177,8 @@ fn a_failure_names_step_operand_and_errno_and_nothing_is_claimed() {
 fn a_user_s_sandbox_is_the_user_on_the_host_and_root_s_is_nobody() {
     let running = Job::new(&["sleep", "60"]).spawn();
     let init = running.init();
-    running.until("the command runs", || !crate::sandbox::children(init).is_empty());
+    let is_sleep = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
+    running.until("the command runs", || crate::sandbox::children(init).iter().any(is_sleep));
     let status = fs::read_to_string(format!("/proc/{init}/status")).unwrap();
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:\t")).unwrap();
     let uids: BTreeSet<u32> = uids.split('\t').map(|uid| uid.parse().unwrap()).collect();

@@ -10,6 +10,7 @@ mod contract; // the job, field by field
 mod doctor; // what `pinfold doctor` says, against what jobs then do
 mod examples; // that each example is one command, and that what it builds works
 mod faults; // what happens when processes are killed and system calls fail
+mod figures; // each figure of `usage` against something independent
 mod honest; // programs that must go on working
 mod input; // what the runner reads and what a job writes: neither is trusted
 mod kernel_surface; // which system calls are refused, and how
