@@ -143,3 +143,25 @@ fn no_test_is_called_test_and_none_is_ignored() {
         sources().into_iter().filter(|(_, text)| text.contains(prefix) || text.contains(ignored)).map(|(name, _)| name);
     assert_none("names are promises, and skips are loud", found.collect());
 }
+
+#[test]
+fn every_limit_is_in_the_table_of_hosts_and_attacked_by_tests_that_exist() {
+    let page = fs::read_to_string(root().join("docs/limits.md")).unwrap();
+    let (hosts, attacks) = page.split_once("## Who attacks them").unwrap();
+    let rows = |table: &str| -> Vec<(String, String)> {
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+        rows.map(|(names, rest)| (format!("`{names}"), rest.to_owned())).collect()
+    };
+    for name in pinfold::Limits::NAMES.iter().map(|name| format!("`{name}`")) {
+        for table in [hosts, attacks] {
+            assert_eq!(rows(table).iter().filter(|(names, _)| names.contains(&name)).count(), 1, "{name}");
+        }
+    }
+    let sources = sources();
+    for test in rows(attacks).iter().flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2)) {
+        let (modules, name) = test.rsplit_once("::").unwrap();
+        let file = format!("tests/it/{}.rs", modules.replace("::", "/"));
+        let exists = sources.iter().any(|(path, text)| *path == file && text.contains(&format!("\nfn {name}() {{")));
+        assert!(exists, "{test}");
+    }
+}
