@@ -171,6 +171,10 @@ fn hint(error: &StepError) -> Option<String> {
         (Step::MakeMountsPrivate | Step::MakeFileSystem, libc::EPERM | libc::EACCES) => {
             "the user namespace has no rights: AppArmor may restrict it; `pinfold doctor` says which setting allows it"
         }
+        (Step::MakeNamespaces, libc::ENOSYS) => {
+            "a filter of system calls (seccomp) keeps namespaces from us, as Docker's and Kubernetes' default profiles do; \
+             `pinfold doctor` says what the container needs"
+        }
         (Step::MakeNamespaces, libc::ENOSPC) => {
             "the limit on namespaces is reached: raise `user.max_user_namespaces` and its kin with sysctl"
         }

@@ -1,7 +1,7 @@
 //! The library and the real runner together. What a sandbox confines is not tested here.
 
 use super::{GRACE, PATIENCE, Scratch, is_gone, until};
-use crate::support::{pinfold, runner};
+use crate::support::{pinfold, runner, runs};
 use pinfold::{ByteSize, Job, Limit, Pinfold, Sandbox, Status, Stdin, Stdio, job};
 use std::process::{Command, Stdio as ProcessStdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -235,7 +235,7 @@ async fn the_end_of_the_host_is_the_end_of_its_sandboxes() {
 #[tokio::test]
 async fn a_hundred_jobs_at_once_have_a_hundred_right_answers() {
     let pinfold = real();
-    let runs: Vec<_> = (0..100)
+    let runs: Vec<_> = (0..i32::try_from(runs(100)).unwrap())
         .map(|number| {
             let pinfold = pinfold.clone();
             tokio::spawn(async move { pinfold.run(shell(&format!("echo {number}; exit {number}"))).await.unwrap() })
