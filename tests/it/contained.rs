@@ -1,10 +1,10 @@
 //! In a container such as Docker makes: what the default job comes to under each of its conditions, and that `pinfold
 //! doctor` says no different. `tests/vm/container.py` makes the containers and names the condition in `PINFOLD_TESTS_HOST`.
 
-use crate::sandbox::Job;
+use crate::sandbox::{Job, Scratch};
 use crate::support::{host_cannot, pinfold};
 use pinfold_runner::{Mechanism, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::Command;
 
 /// What the default job comes to: that it runs, or the code of its error with words of the message and of the hint.
@@ -72,6 +72,18 @@ fn nothing_is_said_to_be_held_by_cgroups_that_are_read_only() {
         let isolation = &answer.outcome.isolation;
         assert_eq!((isolation.cgroup, isolation.memory, isolation.pids), (None, Mechanism::Rlimit, Mechanism::Rlimit));
     }
-    let failure = Job::new(&["true"]).with("require", serde_json::json!(["cgroup"])).failure();
+    let failure = Job::new(&["true"]).with("require", json!(["cgroup"])).failure();
     assert!(failure.hint.is_some(), "{failure:?}");
+}
+
+#[test]
+fn a_directory_of_the_caller_s_is_given_or_its_refusal_is_explained() {
+    let Some(Expected::Runs) = condition() else { return };
+    let scratch = Scratch::new();
+    let work = scratch.dir("work");
+    let answer = Job::sh("echo new > file").with("workspace", json!({ "path": work })).run();
+    match &answer.outcome.error {
+        Some(error) => assert!(error.code == "idmap" && error.hint.is_some(), "{error:?}"),
+        None => assert_eq!(std::fs::read_to_string(scratch.path("work/file")).unwrap(), "new\n"),
+    }
 }

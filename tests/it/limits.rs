@@ -229,7 +229,7 @@ fn what_is_written_while_a_large_workspace_is_measured_counts() {
         (0..500).for_each(|file| fs::write(format!("{dir}/{file}"), "").unwrap());
     }
     let job = Job::probe("disk", &["bytes", "file", "64"]).with("workspace", json!({"path": work}));
-    job.limit("workspace_bytes", 16 * MIB).limit("wall_ms", 20_000).run().is(Status::WorkspaceExceeded);
+    job.limit("workspace_bytes", 16 * MIB).limit("wall_ms", 90_000).run().is(Status::WorkspaceExceeded);
 }
 
 #[test]

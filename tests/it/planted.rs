@@ -57,6 +57,7 @@ fn init_holds_nothing_of_the_starter_s() {
     };
     eventually("init holds only its own", || {
         let held: Vec<String> = held();
+        assert!(!held.is_empty(), "it has ended");
         held.iter().all(is_ours)
     });
     kill(running.pid(), libc::SIGTERM);
