@@ -54,7 +54,7 @@ pub(crate) fn is_slow() -> bool {
     std::env::var_os("PINFOLD_TESTS_SLOW").is_some()
 }
 
-/// How often a test does what must hold each time.
+/// How often a test does what must hold each time, and how much it does of what takes long.
 pub(crate) fn runs(usual: usize) -> usize {
     if is_slow() { usual.div_ceil(10) } else { usual }
 }
