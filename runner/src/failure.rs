@@ -199,6 +199,9 @@ fn hint(error: &StepError) -> Option<String> {
             "the state directory is $PINFOLD_STATE_DIR, else /var/lib/pinfold for root and /var/tmp/pinfold-UID for a user"
         }
         (Step::OpenWorkspace | Step::OpenSource | Step::OpenRoot, libc::ENOENT) => "the path must exist on the host",
+        (Step::OpenWorkspace | Step::OpenSource | Step::OpenRoot, libc::EPERM) => {
+            "root who lacks CAP_SYS_ADMIN, as in a container, can't hand a mount to a sandbox: start Pinfold as an ordinary user there"
+        }
         (Step::FindDisk, _) => {
             "limits on input and output hold for block devices, and this file system is on none that can be seen from here, as \
              on a network, FUSE, ZFS or a container's layers; use another place, or no such limit"
