@@ -171,6 +171,10 @@ fn hint(error: &StepError) -> Option<String> {
         (Step::MakeMountsPrivate | Step::MakeFileSystem, libc::EPERM | libc::EACCES) => {
             "the user namespace has no rights: AppArmor may restrict it; `pinfold doctor` says which setting allows it"
         }
+        (Step::MakeNamespaces, libc::ENOSYS) => {
+            "a filter of system calls (seccomp) keeps namespaces from us, as Docker's and Kubernetes' default profiles do; \
+             `pinfold doctor` says what the container needs"
+        }
         (Step::MakeNamespaces, libc::ENOSPC) => {
             "the limit on namespaces is reached: raise `user.max_user_namespaces` and its kin with sysctl"
         }
@@ -195,6 +199,9 @@ fn hint(error: &StepError) -> Option<String> {
             "the state directory is $PINFOLD_STATE_DIR, else /var/lib/pinfold for root and /var/tmp/pinfold-UID for a user"
         }
         (Step::OpenWorkspace | Step::OpenSource | Step::OpenRoot, libc::ENOENT) => "the path must exist on the host",
+        (Step::OpenWorkspace | Step::OpenSource | Step::OpenRoot, libc::EPERM) => {
+            "root who lacks CAP_SYS_ADMIN, as in a container, can't hand a mount to a sandbox: start Pinfold as an ordinary user there"
+        }
         (Step::FindDisk, _) => {
             "limits on input and output hold for block devices, and this file system is on none that can be seen from here, as \
              on a network, FUSE, ZFS or a container's layers; use another place, or no such limit"

@@ -34,16 +34,17 @@ pub(crate) struct Inherited<'a> {
     pub(crate) trees: Option<Vec<Tree>>,
     /// Where the slots are on the host.
     pub(crate) state: &'a Path,
-    /// The cgroup that the command is born in, on v2.
-    pub(crate) command_group: Option<BorrowedFd<'a>>,
+    /// The cgroup that the command is born in, on v2; given up then.
+    pub(crate) command_group: Option<OwnedFd>,
 }
 
 impl Inherited<'_> {
     /// All descriptors in it.
     fn numbers(&self) -> impl Iterator<Item = RawFd> {
         let trees = self.trees.iter().flatten().map(|tree| tree.mount.as_raw_fd());
-        let borrowed = [self.lifeline, self.command_group].into_iter().flatten().map(|fd| fd.as_raw_fd());
-        trees.chain(borrowed).chain([self.socket.as_raw_fd()])
+        let lifeline = self.lifeline.map(|fd| fd.as_raw_fd());
+        let group = self.command_group.as_ref().map(OwnedFd::as_raw_fd);
+        trees.chain(lifeline).chain(group).chain([self.socket.as_raw_fd()])
     }
 }
 
@@ -78,7 +79,7 @@ fn live(
     // What no exec may ever give; whatever is held now stays. The command's process inherits it.
     capability::empty_bounding_set().at(Step::GuardInit, "bounding set")?;
     let (handoff, theirs) = Handoff::pair()?;
-    let command = match process::clone3(0, command_group).at(Step::StartCommand, "")? {
+    let command = match process::clone3(0, command_group.as_ref().map(AsFd::as_fd)).at(Step::StartCommand, "")? {
         Fork::Child => {
             drop((handoff, socket, trees));
             command::run(plan, pipes, status.take(), &theirs)
@@ -86,7 +87,7 @@ fn live(
         Fork::Parent(pid, _pidfd) => pid,
     };
     // The guest's descriptors are its own: as long as we held a pipe's end, its reader would never see end-of-file.
-    drop((pipes, theirs));
+    drop((pipes, theirs, command_group));
 
     // Copies of the host's mounts: until `become_user` our rights on files are still the starter's. Meanwhile the runner
     // takes the slot, makes the cgroups and writes the id maps.

@@ -90,6 +90,10 @@ impl Sandbox<'_> {
         };
         let owned_by = [&others.stdin, &others.stdout, &others.stderr].map(|fd| fd.as_ref().map(OwnedFd::try_clone));
 
+        // Init's own copy, which it can give up.
+        let command_group = ground.as_ref().and_then(|ground| ground.cgroups.command());
+        let command_group =
+            command_group.map(|group| group.try_clone_to_owned()).transpose().at(Step::MakePipe, "the cgroup")?;
         let born_in = ground.as_ref().and_then(|ground| ground.cgroups.init());
         let namespaces =
             libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -100,8 +104,7 @@ impl Sandbox<'_> {
                 let Descriptors { lifeline, .. } = descriptors;
                 drop((socket, ends, signals, owned_by));
                 // The ground is the runner's to give back, never ours, so it is never dropped here.
-                let ground = std::mem::ManuallyDrop::new(ground);
-                let command_group = ground.as_ref().and_then(|ground| ground.cgroups.command());
+                std::mem::forget(ground);
                 let _none_left_open = descriptors::forget_standard();
                 let OtherEnds { socket, status, stdin, stdout, stderr } = others;
                 let (lifeline, state) = (lifeline.as_ref().map(AsFd::as_fd), self.state.path());
@@ -111,7 +114,7 @@ impl Sandbox<'_> {
             }
             Fork::Parent(pid, pidfd) => (pid, pidfd),
         };
-        drop((others, inherited_trees));
+        drop((others, inherited_trees, command_group));
         let init = Leash { pid, pidfd, socket };
         let mut ground = match ground.map_or_else(|| Ground::lay(self.plan, self.state), Ok) {
             Ok(ground) => ground,

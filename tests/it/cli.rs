@@ -172,7 +172,7 @@ fn a_command_that_cannot_be_executed_exits_with_126() {
 #[test]
 fn a_command_that_takes_too_much_memory_exits_with_137() {
     if finish(&mut shell(&["--require", "memory"], "true")).0 == 125 {
-        return eprintln!("skipped: needs a cgroup that holds the memory; an rlimit makes allocations fail instead");
+        return support::host_cannot("needs a cgroup that holds the memory; an rlimit makes allocations fail instead");
     }
     let (code, _, words) = finish(&mut shell(&["--memory", "32M"], "exec tail /dev/zero"));
     assert_eq!((code, words.as_str()), (137, "pinfold: killed: used more than 32 MiB of memory (--memory)\n"));

@@ -2,7 +2,7 @@
 //! Concurrency and neighbours).
 
 use crate::sandbox::{Job, Scratch, kill};
-use crate::support::{has_cgroups, is_root};
+use crate::support::{has_cgroups, is_root, runs};
 use pinfold_runner::Status;
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ fn a_hundred_jobs_at_once_give_a_hundred_right_results() {
     // One state directory for all, as in real life.
     let scratch = Scratch::new();
     let state = scratch.text("state");
-    let running: Vec<_> = (0..100)
+    let running: Vec<_> = (0..runs(100))
         .map(|index| {
             let job = Job::sh(&format!("echo {index} > mine; cat mine; exit {}", index % 7));
             job.limit("wall_ms", 120_000).spawn_as(|command| {
@@ -79,7 +79,7 @@ fn a_neighbour_that_exhausts_its_limits_harms_nobody() {
             job.limit("cpus", 0.5).limit("pids", 64).spawn()
         })
         .collect();
-    for _ in 0..10 {
+    for _ in 0..runs(10) {
         assert_eq!(Job::sh("echo fine").limit("wall_ms", 60_000).run().exited(), "fine\n");
     }
     for one in bad {
@@ -90,7 +90,7 @@ fn a_neighbour_that_exhausts_its_limits_harms_nobody() {
 #[test]
 fn no_descriptor_slips_in_under_load() {
     // Each runner inherits descriptors of its own and starts beside others; ls has one for the directory it reads.
-    let running: Vec<_> = (0..24)
+    let running: Vec<_> = (0..runs(24))
         .map(|_| {
             let job = Job::sh("ls /proc/self/fd | tr '\\n' ' '").limit("wall_ms", 90_000);
             job.started_by(&["sh", "-c", r#"exec 5</ 6</etc/passwd; exec "$0" "$@""#], &[]).spawn()
@@ -119,7 +119,7 @@ fn system_v_and_posix_ipc_are_each_sandbox_s_own() {
 
 #[test]
 fn a_fork_chain_is_gone_in_fifty_of_fifty_runs() {
-    for _ in 0..50 {
+    for _ in 0..runs(50) {
         // That nothing is left is looked at after each.
         Job::probe("process", &["chain"]).limit("wall_ms", 60).limit("pids", 40).run();
     }

@@ -112,7 +112,7 @@ fn a_host_without_user_namespaces_is_told_which_setting_brings_them() {
     command.args(["--user", "--map-root-user", "sh", "-c", script]).arg(support::pinfold());
     let output = match command.env("PINFOLD_STATE_DIR", &state).output() {
         Ok(output) if !output.stdout.is_empty() => output,
-        refused => return eprintln!("skipped: unshare(1) can't make a user namespace here: {refused:?}"),
+        _refused => return support::host_cannot("unshare(1) can't make a user namespace and set its limits here"),
     };
     // What a failed run made of it is not what this is about.
     let _ = std::fs::remove_dir_all(&state);

@@ -2,7 +2,7 @@
 //! unless it says otherwise.
 
 use crate::sandbox::Job;
-use crate::support::{has_cgroups, has_program};
+use crate::support::{has_cgroups, has_program, runs};
 use serde_json::json;
 
 const MIB: u64 = 1 << 20;
@@ -212,7 +212,7 @@ fn nobody_dies_of_sigsys_in_hundreds_of_parallel_runs() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                for _ in 0..50 {
+                for _ in 0..runs(50) {
                     let answer =
                         Job::sh("(echo a | cat) && ls / >/dev/null && sleep 0.001").limit("wall_ms", 60_000).run();
                     assert_eq!(answer.exited(), "a\n");

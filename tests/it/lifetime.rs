@@ -2,6 +2,7 @@
 //! Lifetime).
 
 use crate::sandbox::{Job, Running, Scratch, children, kill};
+use crate::support::runs;
 use pinfold_runner::{ControlMessage, Status};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -31,7 +32,7 @@ fn the_deadline_holds_against_every_trick() {
 #[test]
 fn daemons_die_with_the_job() {
     // That none is left is looked at after every job of this suite.
-    for _ in 0..5 {
+    for _ in 0..runs(5) {
         let answer = Job::probe("process", &["daemon"]).limit("wall_ms", 60_000).run();
         assert_eq!(answer.exited(), "daemon made\n");
         assert!(answer.took < SOON);
@@ -50,7 +51,7 @@ fn a_background_process_that_holds_stdout_delays_nothing() {
 
 #[test]
 fn all_that_was_written_before_the_end_is_kept() {
-    for _ in 0..10 {
+    for _ in 0..runs(10) {
         let answer = Job::sh("head -c 60000 /dev/zero; printf late >&2").run();
         answer.exited();
         assert_eq!((answer.outcome.stdout_bytes, answer.outcome.stderr_bytes), (60_000, 4));

@@ -2,7 +2,7 @@
 //! skipped there by name.
 
 use crate::sandbox::{Job, Scratch};
-use crate::support::{has_cgroups, host_cannot};
+use crate::support::{has_cgroups, host_cannot, runs};
 use pinfold_runner::Status;
 use serde_json::{Value, json};
 use std::fs;
@@ -140,11 +140,12 @@ fn cpu_time_is_limited_over_all_processes_however_short_they_live() {
 
 #[test]
 fn output_beyond_the_cap_is_read_counted_and_dropped() {
-    let job = Job::probe("output", &["stdout", "200000000"]).limit("output_bytes", 1000);
+    let bytes = runs(200_000_000);
+    let job = Job::probe("output", &["stdout", &bytes.to_string()]).limit("output_bytes", 1000);
     let answer = job.limit("wall_ms", 60_000).run();
     answer.exited();
     let outcome = &answer.outcome;
-    assert_eq!((outcome.stdout.as_bytes().len(), outcome.stdout_bytes), (1000, 200_000_000));
+    assert_eq!((outcome.stdout.as_bytes().len(), outcome.stdout_bytes), (1000, bytes as u64));
     assert!(outcome.stdout_truncated && !outcome.stderr_truncated);
     let exact = Job::probe("output", &["stderr", "1000"]).limit("output_bytes", 1000).run();
     assert_eq!((exact.outcome.stderr.as_bytes().len(), exact.outcome.stderr_truncated), (1000, false));
@@ -152,8 +153,8 @@ fn output_beyond_the_cap_is_read_counted_and_dropped() {
 
 #[test]
 fn the_runner_s_memory_is_bounded_by_the_cap() {
-    let running =
-        Job::probe("output", &["stdout", "300000000"]).limit("output_bytes", 10_000).limit("wall_ms", 60_000).spawn();
+    let job = Job::probe("output", &["stdout", &runs(300_000_000).to_string()]).limit("output_bytes", 10_000);
+    let running = job.limit("wall_ms", 60_000).spawn();
     let mut most = 0;
     let path = format!("/proc/{}/status", running.pid());
     running.until("the runner is done", || {
@@ -229,7 +230,7 @@ fn what_is_written_while_a_large_workspace_is_measured_counts() {
         (0..500).for_each(|file| fs::write(format!("{dir}/{file}"), "").unwrap());
     }
     let job = Job::probe("disk", &["bytes", "file", "64"]).with("workspace", json!({"path": work}));
-    job.limit("workspace_bytes", 16 * MIB).limit("wall_ms", 20_000).run().is(Status::WorkspaceExceeded);
+    job.limit("workspace_bytes", 16 * MIB).limit("wall_ms", 90_000).run().is(Status::WorkspaceExceeded);
 }
 
 #[test]

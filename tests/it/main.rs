@@ -6,6 +6,7 @@ mod answer; // the result, field by field
 mod artifacts; // what comes out of a workspace, what doesn't, and why
 mod cli; // what the command line promises: exit codes, words, stdio, signals, terminals
 mod concurrency; // many at once, and neighbours
+mod contained; // in a container such as Docker makes
 mod contract; // the job, field by field
 mod doctor; // what `pinfold doctor` says, against what jobs then do
 mod examples; // that each example is one command, and that what it builds works

@@ -226,6 +226,25 @@ fn a_target_may_lie_in_the_workspace_and_is_not_left_writable() {
 }
 
 #[test]
+fn what_is_mounted_inside_is_not_mounted_on_the_host_where_mounts_are_shared_as_root() {
+    if !is_root() {
+        return host_cannot("needs root, to share mounts as systemd does");
+    }
+    let scratch = Scratch::new();
+    let (source, work) = (scratch.dir("source"), scratch.dir("work"));
+    scratch.file("source/there", "kept");
+    let script = r#"cd "$0"; mount --bind work work && mount --make-shared work || exit
+        mount --bind source source && "$@"; code=$?; grep -c "$0/work/in/deep" /proc/self/mountinfo >seen; exit $code"#;
+    let at = scratch.text("");
+    let job = Job::probe("file", &["read in/deep/there"]).with("workspace", json!({"path": work}));
+    let job = job.mount(&source, "/workspace/in/deep", false);
+    let lines =
+        job.started_by(&["unshare", "--mount", "sh", "-c", script, at.trim_end_matches('/')], &[]).run().lines();
+    assert_eq!(lines, ["ok"]);
+    assert_eq!(fs::read_to_string(scratch.path("seen")).unwrap(), "0\n");
+}
+
+#[test]
 fn a_target_is_made_but_not_in_a_read_only_place() {
     let scratch = Scratch::new();
     let (source, ro) = (scratch.dir("source"), scratch.dir("ro"));

@@ -2,7 +2,7 @@
 
 use crate::lifetime::with_lifeline;
 use crate::sandbox::{Job, Scratch, eventually, kill};
-use crate::support::is_root;
+use crate::support::{is_root, runs};
 use pinfold_runner::Status;
 use serde_json::json;
 use std::fs;
@@ -57,6 +57,7 @@ fn init_holds_nothing_of_the_starter_s() {
     };
     eventually("init holds only its own", || {
         let held: Vec<String> = held();
+        assert!(!held.is_empty(), "it has ended");
         held.iter().all(is_ours)
     });
     kill(running.pid(), libc::SIGTERM);
@@ -130,7 +131,7 @@ fn what_can_t_be_looked_into_counts_by_what_the_disk_has_lost() {
 #[test]
 fn a_signal_that_comes_before_the_command_waits_for_it() {
     use std::io::Write;
-    for _ in 0..10 {
+    for _ in 0..runs(10) {
         let scratch = Scratch::new();
         let (running, mut lifeline) = with_lifeline(Job::new(&["sleep", "50"]), &scratch);
         lifeline.write_all(&pinfold_runner::ControlMessage::Signal(15).encode()).unwrap();

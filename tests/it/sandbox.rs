@@ -1,7 +1,7 @@
 //! How a test runs a job: through the real runner, in a state directory and a range of uids of its own, so that tests
 //! disturb nobody, and so that whatever a job leaves behind can be told and fails its test.
 
-use crate::support::{is_root, probe, runner};
+use crate::support::{is_root, is_slow, probe, runner};
 use pinfold_runner::{Failure, Outcome, Status};
 use serde_json::{Value, json};
 use std::fs;
@@ -73,6 +73,10 @@ impl Job {
         // A test binary that runs beside this one has another number; far from the range that people's jobs run in.
         let first = 0x7100_0000 + ((std::process::id() % 3800) << 16) + NEXT.fetch_add(1, Ordering::Relaxed) * 16;
         let runner = vec![runner().to_str().unwrap().to_owned()];
+        let mut json = json;
+        if is_slow() && json.get("command").is_some() && json.get("limits").is_none() {
+            json["limits"] = json!({ "wall_ms": 90_000 });
+        }
         Self { json, state: Scratch::new(), uids: (first, first + 15), runner }
     }
 

@@ -49,6 +49,16 @@ pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
+/// Whether processes start dozens of times slower here than on any real machine: an emulated one (`tests/vm/run`) says so.
+pub(crate) fn is_slow() -> bool {
+    std::env::var_os("PINFOLD_TESTS_SLOW").is_some()
+}
+
+/// How often a test does what must hold each time, and how much it does of what takes long.
+pub(crate) fn runs(usual: usize) -> usize {
+    if is_slow() { usual.div_ceil(10) } else { usual }
+}
+
 /// Says loudly that a test could not be made, and counts it. A skip fails the test on CI (`CI=true`), where everything is
 /// to be installed, and wherever `PINFOLD_NO_SKIP` is set.
 pub(crate) fn skip(reason: &str) {

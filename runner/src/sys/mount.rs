@@ -24,9 +24,11 @@ pub(crate) fn move_mount(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr
     .map(drop)
 }
 
-/// `mount_setattr(2)`, Linux 5.12: sets attributes on a mount, and on all below it if `recursive`.
+/// `mount_setattr(2)`, Linux 5.12: sets attributes on a mount, and on all below it if `recursive`. A copy of a mount that is
+/// shared, as systemd makes all of them, is a peer of it: what is mounted on the one appears on the other, so it is made
+/// private too.
 pub(crate) fn set_attributes(mount: BorrowedFd<'_>, attributes: u64, recursive: bool) -> Result<(), Errno> {
-    let attr = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attr = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     mount_setattr(mount, c"", recursive, &attr)
 }
 

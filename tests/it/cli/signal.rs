@@ -78,9 +78,13 @@ fn a_signal_that_we_were_started_to_ignore_stays_ignored() {
 fn a_cancelled_json_job_still_gives_its_result() {
     use std::io::Read;
     let scratch = super::Scratch::new();
-    let job = scratch.write("job.json", r#"{"command": ["sh", "-c", "echo begun > begun; echo out; sleep 100"]}"#);
+    let work = scratch.path("work");
+    std::fs::create_dir(&work).unwrap();
+    let command = serde_json::json!(["sh", "-c", "echo out; echo begun > begun; sleep 100"]);
+    let text = serde_json::json!({ "command": command, "workspace": { "path": work } }).to_string();
+    let job = scratch.write("job.json", &text);
     let mut child = super::pinfold(["run", "--json", job.to_str().unwrap()]).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1000));
+    crate::sandbox::eventually("the command has begun", || work.join("begun").exists());
     send(&child, Signal::TERM);
     assert_eq!(end(&mut child).code(), Some(0));
     let mut stdout = String::new();

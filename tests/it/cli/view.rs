@@ -154,7 +154,7 @@ fn the_toolchains_of_this_host_run_inside() {
     ] {
         let there = std::process::Command::new(program).arg(version).current_dir("/").output();
         if !there.is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: `{program}` is not installed here");
+            crate::support::host_cannot(&format!("`{program}` is not installed here"));
             continue;
         }
         let args = ["run", "--memory", "2G", "--pids", "512", "--toolchain", name, "--", program, version];

@@ -1,7 +1,7 @@
 //! The library and the real runner together. What a sandbox confines is not tested here.
 
 use super::{GRACE, PATIENCE, Scratch, is_gone, until};
-use crate::support::{pinfold, runner};
+use crate::support::{is_slow, pinfold, runner, runs};
 use pinfold::{ByteSize, Job, Limit, Pinfold, Sandbox, Status, Stdin, Stdio, job};
 use std::process::{Command, Stdio as ProcessStdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -183,9 +183,10 @@ async fn killing_takes_the_runner_and_the_command_with_it() {
 
 #[tokio::test]
 async fn a_real_runner_that_is_killed_or_stopped_takes_the_command_with_it() {
-    for (signal, status, wall) in
-        [("-KILL", Status::Failed, PATIENCE), ("-STOP", Status::TimedOut, Duration::from_secs(1))]
-    {
+    for (signal, status, wall) in [
+        ("-KILL", Status::Failed, PATIENCE),
+        ("-STOP", Status::TimedOut, Duration::from_secs(if is_slow() { 15 } else { 1 })),
+    ] {
         let marker = marker();
         let pinfold = Pinfold::builder().runner(runner()).grace(GRACE).build().unwrap();
         let job = job(["sleep", &marker]).wall(wall).build().unwrap();
@@ -235,7 +236,7 @@ async fn the_end_of_the_host_is_the_end_of_its_sandboxes() {
 #[tokio::test]
 async fn a_hundred_jobs_at_once_have_a_hundred_right_answers() {
     let pinfold = real();
-    let runs: Vec<_> = (0..100)
+    let runs: Vec<_> = (0..i32::try_from(runs(100)).unwrap())
         .map(|number| {
             let pinfold = pinfold.clone();
             tokio::spawn(async move { pinfold.run(shell(&format!("echo {number}; exit {number}"))).await.unwrap() })
