@@ -4,9 +4,14 @@
 //! never hidden.
 
 mod base;
+mod dbus;
+mod file;
+mod base;
+mod dbus;
 mod file;
 pub(crate) mod gauge;
 mod io;
+mod manager;
 mod v1;
 mod v2;
 
