@@ -7,6 +7,7 @@ mod artifacts; // what comes out of a workspace, what doesn't, and why
 mod cli; // what the command line promises: exit codes, words, stdio, signals, terminals
 mod concurrency; // many at once, and neighbours
 mod contract; // the job, field by field
+mod delegation; // whose groups a sandbox's are made in, where the runner has to ask or has none
 mod doctor; // what `pinfold doctor` says, against what jobs then do
 mod examples; // that each example is one command, and that what it builds works
 mod faults; // what happens when processes are killed and system calls fail
@@ -26,3 +27,4 @@ mod shares; // CPUs, swap, stacks and disks shared out, each limit attacked
 mod support; // where the programs under test are, and what this host can't do
 mod tidy; // what every source file has, and what none has
 mod view; // what of the host can be seen and touched from inside
+mod wire; // how the runner speaks D-Bus

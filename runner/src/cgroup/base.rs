@@ -35,7 +35,7 @@ pub(super) fn find() -> Option<Directory> {
     }
     let own = own_group()?;
     let unit = Unit::of(&own, uid);
-    let is_delegated = unit.as_ref().is_none_or(Unit::is_delegated);
+    let is_delegated = unit.as_ref().is_none_or(|unit| unit.is_delegated(uid));
     if let Some(base) = is_delegated.then(|| open(&own)).flatten() {
         return Some(base);
     }
@@ -64,8 +64,8 @@ fn open(group: &str) -> Option<Directory> {
 
 /// The unit of systemd's that a group is in: a scope or a service.
 struct Unit<'a> {
-    /// The group that is the unit's own.
-    path: &'a str,
+    name: &'a str,
+    /// The group that the unit's own is in.
     parent: &'a str,
     /// Whether the user's own manager started it, and not the system's.
     is_users: bool,
@@ -80,7 +80,7 @@ impl<'a> Unit<'a> {
             if name.ends_with(".scope") || name.ends_with(".service") {
                 // The user's manager was handed the group that its units are in.
                 let is_users = std::fs::metadata(format!("{ROOT}{parent}")).is_ok_and(|parent| parent.uid() == uid);
-                return Some(Self { path, parent, is_users });
+                return Some(Self { name, parent, is_users });
             }
             path = parent;
         }
@@ -88,27 +88,40 @@ impl<'a> Unit<'a> {
 
     /// Whether it was delegated, if it is the user's. All units of his own manager are his, so the owner alone doesn't
     /// say it; and where a unit was not delegated, systemd may stop all of it, a terminal with everything in it, when
-    /// the kernel shoots one process of it that is out of memory (`OOMPolicy=`). Before systemd 251 none of them says
-    /// it: then a scope of our own is asked for.
-    fn is_delegated(&self) -> bool {
+    /// the kernel shoots one process of it that is out of memory (`OOMPolicy=`).
+    fn is_delegated(&self, uid: u32) -> bool {
         // The system's manager gives a user nothing but what was delegated.
-        !self.is_users
-            || sys::file::open(&format!("{ROOT}{}", self.path), crate::tree::DIRECTORY)
-                .is_ok_and(|group| sys::file::has_attribute(group.as_fd(), c"user.delegate", b"1"))
+        if !self.is_users {
+            return true;
+        }
+        // systemd.unit(5): where `systemd-run` and its like leave what they asked for. The attribute `user.delegate` is
+        // set by the system's manager only. What a unit's own file says isn't found out: a scope is asked for then.
+        let file = format!("/run/user/{uid}/systemd/transient/{}", unescaped(self.name));
+        std::fs::read_to_string(file).is_ok_and(|text| says_delegate(&text))
     }
 
     /// Whether this process may leave it for a scope of its own. A service of the system's is the administrator's: what
     /// he limited and what he stops must be all of it. A login session is left, as by `systemd-run --user`.
     fn may_be_left(&self) -> bool {
-        self.is_users || self.path.ends_with(".scope")
+        self.is_users || self.name.ends_with(".scope")
     }
 
     /// The slice of the user's manager that the unit is in: what is left stays under the slice's limits.
     fn slice(&self) -> Option<&'a str> {
-        let slices = self.is_users.then(|| self.parent.rsplit('/').next()).flatten();
-        // The names of groups have an underscore in front where they could be taken for something else.
-        slices.map(|name| name.strip_prefix('_').unwrap_or(name)).filter(|name| name.ends_with(".slice"))
+        let above = self.is_users.then(|| self.parent.rsplit('/').next()).flatten();
+        above.map(unescaped).filter(|name| name.ends_with(".slice"))
     }
+}
+
+/// A unit's name by its group's, which has an underscore in front where it could be taken for something else.
+fn unescaped(group: &str) -> &str {
+    group.strip_prefix('_').unwrap_or(group)
+}
+
+/// Whether the last word of a unit's file on delegation is yes: as a boolean, or as a list of controllers.
+fn says_delegate(text: &str) -> bool {
+    let word = text.lines().rev().find_map(|line| line.trim().strip_prefix("Delegate="));
+    word.is_some_and(|word| !["", "no", "false", "off", "n", "f", "0"].contains(&word.trim().to_lowercase().as_str()))
 }
 
 /// Whether what is mounted is the root of our own cgroup namespace: the kernel lets us put processes into no group

@@ -113,15 +113,6 @@ pub(crate) fn fstatat(dir: BorrowedFd<'_>, path: &CStr) -> Result<libc::stat, Er
     Ok(stat)
 }
 
-/// `fgetxattr(2)`: whether a file has this extended attribute, with exactly this value.
-pub(crate) fn has_attribute(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> bool {
-    let mut buffer = [0u8; 64];
-    let (raw, place) = (fd.as_raw_fd(), buffer.as_mut_ptr().cast());
-    // SAFETY: the kernel reads the name and writes at most the buffer's length into it, during the call.
-    let length = check(unsafe { libc::fgetxattr(raw, name.as_ptr(), place, buffer.len()) } as i64);
-    length.is_ok_and(|length| buffer.get(..length as usize) == Some(value))
-}
-
 /// The type of the file system that holds `path`: `statfs(2)`.
 pub(crate) fn file_system_magic(path: &CStr) -> Result<i64, Errno> {
     // SAFETY: statfs is plain integers, for which all zeroes is a value.
