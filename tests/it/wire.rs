@@ -21,7 +21,7 @@ const GREETED: &[u8] = b"DATA\x0d\x0aOK b0f9ed22e221402c8390a9a18e5e1e28\x0d\x0a
 
 /// The answer to the call.
 const REPLY: &[u8] =
-    b"l\x02\x01\x01%\0\0\0\x03\0\0\07\0\0\0\x05\x01u\0\x03\0\0\0\x07\x01s\0\x18\0\0\0org.freedesktop.syste\
+    b"l\x02\x01\x01%\0\0\0\x03\0\0\0\x37\0\0\0\x05\x01u\0\x03\0\0\0\x07\x01s\0\x18\0\0\0org.freedesktop.syste\
       md1\0\0\0\0\0\0\0\0\x08\x01g\0\x01o\0\0 \0\0\0/org/freedesktop/systemd1/job/86\0";
 
 /// The news that the job has ended, from systemd's own socket and from the bus.
@@ -32,7 +32,7 @@ const JOB_REMOVED: &[u8] =
       \0\0V\0\0\0 \0\0\0/org/freedesktop/systemd1/job/86\0\0\0\0\x22\0\0\0pinfold-493-0ea2274f823b630c.sco\
       pe\0\0\x06\0\0\0failed\0";
 const JOB_REMOVED_BY_BUS: &[u8] =
-    b"l\x04\x01\x01_\0\0\04\0\0\0\x8d\0\0\0\x01\x01o\0\x19\0\0\0/org/freedesktop/systemd1\0\0\0\0\0\0\0\
+    b"l\x04\x01\x01_\0\0\0\x34\0\0\0\x8d\0\0\0\x01\x01o\0\x19\0\0\0/org/freedesktop/systemd1\0\0\0\0\0\0\0\
       \x02\x01s\0 \0\0\0org.freedesktop.systemd1.Manager\0\0\0\0\0\0\0\0\x03\x01s\0\x0a\0\0\0JobRemoved\0\
       \0\0\0\0\0\x08\x01g\0\x04uoss\0\0\0\0\0\0\0\x07\x01s\0\x04\0\0\0:1.1\0\0\0\0Z\0\0\0 \0\0\0/org/freed\
       esktop/systemd1/job/90\0\0\0\0\x22\0\0\0pinfold-502-6b6b86867d7b71cc.scope\0\0\x06\0\0\0failed\0";
