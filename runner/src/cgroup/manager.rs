@@ -13,8 +13,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-/// How long all of it may take. A manager needs some milliseconds; one that hangs must not hold up a job for long.
+/// How long the manager may be silent. It needs some milliseconds; one that hangs must not hold up a job for long.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long all of it may take. A manager that is asked for many scopes at once serves one after the other, and tells
+/// everybody of each, so that we hear that it is alive.
+const AT_MOST: Duration = Duration::from_secs(10);
 
 /// Sockets in the runtime directory, and whether a bus daemon is behind it.
 const SOCKETS: [(&str, bool); 2] = [("systemd/private", false), ("bus", true)];
@@ -41,7 +45,8 @@ struct Conversation {
     socket: OwnedFd,
     has_bus: bool,
     received: Vec<u8>,
-    until: Instant,
+    began: Instant,
+    heard: Instant,
 }
 
 /// Why there is no scope. Nobody is told: the result says that there is no cgroup.
@@ -66,8 +71,8 @@ impl Conversation {
             let socket = socket::connect(&format!("{directory}/{name}")).ok()?;
             // Whoever listens there would be told to move a process of ours: that is our own user's to do.
             let is_ours = socket::peer_uid(socket.as_fd()) == Ok(uid);
-            let until = Instant::now() + PATIENCE;
-            is_ours.then(|| Self { socket, has_bus, received: Vec::new(), until })
+            let now = Instant::now();
+            is_ours.then(|| Self { socket, has_bus, received: Vec::new(), began: now, heard: now })
         })
     }
 
@@ -111,21 +116,23 @@ impl Conversation {
                 self.received.drain(..length);
                 return Ok(found);
             }
-            // Looked at here too: a peer that never stops talking is one that hangs.
             let left = self.left()?;
             let mut buffer = [0u8; 4096];
             match sys::file::read(self.socket.as_fd(), &mut buffer) {
                 Ok(0) => return Err(Over),
-                Ok(length) => self.received.extend_from_slice(&buffer[..length]),
+                Ok(length) => {
+                    self.received.extend_from_slice(&buffer[..length]);
+                    self.heard = Instant::now();
+                }
                 Err(Errno(libc::EAGAIN)) => self.wait(libc::POLLIN, left)?,
                 Err(errno) => return Err(errno.into()),
             }
         }
     }
 
-    /// What is left of our patience.
+    /// How long it may still be waited for.
     fn left(&self) -> Result<Duration, Over> {
-        let left = self.until.saturating_duration_since(Instant::now());
+        let left = (self.heard + PATIENCE).min(self.began + AT_MOST).saturating_duration_since(Instant::now());
         if left.is_zero() { Err(Over) } else { Ok(left) }
     }
 
