@@ -6,9 +6,6 @@
 mod base;
 mod dbus;
 mod file;
-mod base;
-mod dbus;
-mod file;
 pub(crate) mod gauge;
 mod io;
 mod manager;
