@@ -32,19 +32,29 @@ const UNIFIED: &str = r#"
     top=/sys/fs/cgroup
     there=$(sed -n 's/^[^ ]* \([^ ]*\) cgroup2 .*/\1/p' /proc/self/mounts | head -n 1)
     [ -e $top/cgroup.controllers ] || mount --bind "$there" $top || exit 99
+    # A group is busy for a moment after its last process has ended.
+    remove() {
+        echo $$ >$top/cgroup.procs
+        for _ in $(seq 200)
+        do
+            find $group -depth -type d -exec rmdir {} + 2>/dev/null
+            [ -d $group ] || return 0
+            sleep 0.05
+        done
+    }
 "#;
 
 /// Starts the runner as nobody in a new group. `$1` is how the group's name ends, `$2` is evaluated before anybody is in
 /// it and `$3` when the runner is about to start, `$4` is its XDG_RUNTIME_DIR.
 const IN_GROUP: &str = r#"
     group=$top/pinfold-it-$$$1 home=${PINFOLD_STATE_DIR%/*}
-    mkdir $group && eval "$2" || exit 99
+    made=$group && mkdir $group && eval "$2" || exit 99
     mkdir -m 700 "$PINFOLD_STATE_DIR" && chown 65534:65534 "$PINFOLD_STATE_DIR" && cp "$5" "$home/runner" || exit 99
     (echo 0 >$group/cgroup.procs && eval "$3" || exit 99
      exec setpriv --reuid 65534 --regid 65534 --clear-groups env XDG_RUNTIME_DIR="$4" "$home/runner")
     code=$?
     mount -o remount,bind,rw $top
-    find $group -depth -type d -exec rmdir {} +
+    group=$made && remove
     exit $code
 "#;
 
@@ -60,10 +70,7 @@ fn in_group(job: Job, ending: &str, before: &str, then: &str, runtime: &str) -> 
 
 /// Whether root can make a group below the unified hierarchy's top: not in most containers.
 fn makes_groups() -> bool {
-    let script = format!(
-        "{UNIFIED} group=$top/pinfold-it-$$; mkdir $group && echo $$ >$group/cgroup.procs &&
-         echo $$ >$top/cgroup.procs && rmdir $group"
-    );
+    let script = format!("{UNIFIED} group=$top/pinfold-it-$$; mkdir $group && echo $$ >$group/cgroup.procs && remove");
     let can = is_root()
         && Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().is_ok_and(|it| it.status.success());
     if !can {
@@ -349,7 +356,7 @@ fn root_s_groups_that_are_read_only_absent_or_without_controllers_are_none() {
         "{UNIFIED} export top; group=$top/pinfold-it-$$
          mkdir -p $group/sub && echo $$ >$group/sub/cgroup.procs || exit 99
          unshare --cgroup --mount sh -c 'mount -t tmpfs none $top && mount -t cgroup2 none $top && exec \"$0\"' \"$0\"
-         code=$?; echo $$ >$top/cgroup.procs; rmdir $group/sub $group; exit $code"
+         code=$?; remove; exit $code"
     );
     for script in [
         read_only,
