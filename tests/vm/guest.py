@@ -30,12 +30,11 @@ PLACES = {
     "user in a delegated service": "systemd-run --quiet --uid=1000 --pipe --wait -p Delegate=yes {}",
     "user by PAM, in a delegated scope": "systemd-run --quiet --uid=1000 --pipe --wait -p PAMName=login "
     "-E XDG_RUNTIME_DIR=/run/user/1000 " + SCOPE + " {}",
-    # Where the runner asks for a scope of its own.
-    "user in a login session": "su -l user -c {quoted}",
-    "user in a scope like a desktop's terminal": "su -l user -c " + shlex.quote(PLAIN_SCOPE + " sh -c '{}; exit $?'"),
 }
 # Where there is no cgroup for us.
 UNDELEGATED = {
+    "user in a login session": "su -l user -c {quoted}",
+    "user in a scope like a desktop's terminal": "su -l user -c " + shlex.quote(PLAIN_SCOPE + " sh -c '{}; exit $?'"),
     "user in a service": "systemd-run --quiet --uid=1000 --pipe --wait {}",
     "root in a cgroup namespace under the host's mount": "unshare -C {}",
 }
