@@ -8,6 +8,7 @@ mod cli; // what the command line promises: exit codes, words, stdio, signals, t
 mod concurrency; // many at once, and neighbours
 mod contained; // in a container such as Docker makes
 mod contract; // the job, field by field
+mod delegation; // whose groups a sandbox's are made in, where the runner has to ask or has none
 mod doctor; // what `pinfold doctor` says, against what jobs then do
 mod examples; // that each example is one command, and that what it builds works
 mod faults; // what happens when processes are killed and system calls fail
@@ -27,3 +28,4 @@ mod shares; // CPUs, swap, stacks and disks shared out, each limit attacked
 mod support; // where the programs under test are, and what this host can't do
 mod tidy; // what every source file has, and what none has
 mod view; // what of the host can be seen and touched from inside
+mod wire; // how the runner speaks D-Bus

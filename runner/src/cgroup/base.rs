@@ -1,12 +1,15 @@
 //! Where on a v2 host sandboxes' groups are made, and what makes that group hand its controllers down.
 //!
+//! A user's are made in the group that he is in, when it was delegated to him; else in a scope that his service manager
+//! makes for this runner alone (`manager`). Root is never moved: his are made at the top.
+//!
 //! A group whose children have controllers may hold no processes itself (cgroups(7), "no internal processes"). Where
 //! some stand in the way, they go one group deeper, into [`ASIDE`], and stay below every limit that they were under.
 //! That is done in two places only: in a group that was delegated to a user, and holds that user's processes alone;
 //! and, for root, at the root of a container's own cgroup namespace, where the kernel ends the container's say. Root's
-//! login session and services are never rearranged: his groups are made at the top. No process ever leaves its unit.
+//! login session and services are never rearranged. No process but the runner ever leaves its unit.
 
-use super::{Directory, file, own_groups, own_path};
+use super::{Directory, file, manager, own_groups, own_path};
 use crate::sys::{self, Errno};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
@@ -24,42 +27,95 @@ const ATTEMPTS: u32 = 10;
 const FIRST_NAMESPACE: u64 = 0xEFFF_FFFB;
 
 /// The group below which sandboxes are made. Root takes the hierarchy's root, as Docker's cgroupfs driver does, so that
-/// the caller's session need not be rearranged; a user takes the group he is in, when it was delegated to him.
+/// the caller's session need not be rearranged.
 pub(super) fn find() -> Option<Directory> {
     let uid = sys::process::effective_uid();
-    let path = if uid == 0 {
-        sees_own_root().then(|| ROOT.to_owned())?
-    } else {
-        let own = own_path(&own_groups(), None)?;
-        // An earlier runner moved us, or who started us, aside; what counts is the group that this was done in.
-        let own = own.strip_suffix(ASIDE).unwrap_or(&own).trim_end_matches('/');
-        is_delegated(own, uid).then(|| format!("{ROOT}{own}"))?
-    };
+    if uid == 0 {
+        return sees_own_root().then(|| open("")).flatten();
+    }
+    let own = own_group()?;
+    let unit = Unit::of(&own, uid);
+    let is_delegated = unit.as_ref().is_none_or(|unit| unit.is_delegated(uid));
+    if let Some(base) = is_delegated.then(|| open(&own)).flatten() {
+        return Some(base);
+    }
+    let unit = unit.filter(Unit::may_be_left)?;
+    let scope = manager::move_into_scope(uid, unit.slice())?;
+    // In a container that sees the host's manager, the scope may be in a part of the hierarchy that isn't seen.
+    let own = own_group().filter(|own| own.ends_with(&format!("/{scope}")))?;
+    open(&own)
+}
+
+/// The group that we are in. An earlier runner moved us, or who started us, aside; what counts is the group that this
+/// was done in.
+fn own_group() -> Option<String> {
+    let own = own_path(&own_groups(), None)?;
+    Some(own.strip_suffix(ASIDE).unwrap_or(&own).trim_end_matches('/').to_owned())
+}
+
+/// A group, if groups may be made in it and processes moved to them: whoever may write to these files (cgroups(7),
+/// "delegation containment").
+fn open(group: &str) -> Option<Directory> {
+    let path = format!("{ROOT}{group}");
     let fd = sys::file::open(&path, crate::tree::DIRECTORY).ok()?;
     let is_ours = |name| sys::file::openat(Some(fd.as_fd()), name, libc::O_WRONLY, 0).is_ok();
     (is_ours(c"cgroup.subtree_control") && is_ours(c"cgroup.procs")).then_some(Directory { path, fd })
 }
 
-/// Whether the unit that a group belongs to was delegated. All units of a user's own service manager are his, so the
-/// owner alone doesn't say it; and where a unit was not delegated, systemd may stop all of it, a terminal with
-/// everything in it, when the kernel shoots one process of it that is out of memory (`OOMPolicy=`).
-fn is_delegated(own: &str, uid: u32) -> bool {
-    let is_unit = |name: &str| name.ends_with(".scope") || name.ends_with(".service");
-    let mut names = own.rsplit('/').peekable();
-    let mut path = own;
-    while let Some(name) = names.next_if(|name| !is_unit(name)) {
-        path = path.strip_suffix(name).unwrap_or(path).trim_end_matches('/');
+/// The unit of systemd's that a group is in: a scope or a service.
+struct Unit<'a> {
+    name: &'a str,
+    /// The group that the unit's own is in.
+    parent: &'a str,
+    /// Whether the user's own manager started it, and not the system's.
+    is_users: bool,
+}
+
+impl<'a> Unit<'a> {
+    /// `None` where there is no unit: then there is no systemd, or an administrator has made the group, and the owner is
+    /// all that there is to go by.
+    fn of(mut path: &'a str, uid: u32) -> Option<Self> {
+        loop {
+            let (parent, name) = path.rsplit_once('/')?;
+            if name.ends_with(".scope") || name.ends_with(".service") {
+                // The user's manager was handed the group that its units are in.
+                let is_users = std::fs::metadata(format!("{ROOT}{parent}")).is_ok_and(|parent| parent.uid() == uid);
+                return Some(Self { name, parent, is_users });
+            }
+            path = parent;
+        }
     }
-    // Where there is no unit there is no systemd, and the owner is all that there is to go by.
-    let Some(unit) = names.next() else { return true };
-    let parent = path.strip_suffix(unit).unwrap_or(path);
-    // The system's manager gives a user nothing but what was delegated.
-    let is_users_manager = std::fs::metadata(format!("{ROOT}{parent}")).is_ok_and(|parent| parent.uid() == uid);
-    // systemd.unit(5): where `systemd-run` and its like leave what they asked for. The names of groups have an
-    // underscore in front where they could be taken for something else.
-    let unit = unit.strip_prefix('_').unwrap_or(unit);
-    let file = format!("/run/user/{uid}/systemd/transient/{unit}");
-    !is_users_manager || std::fs::read_to_string(file).is_ok_and(|text| says_delegate(&text))
+
+    /// Whether it was delegated, if it is the user's. All units of his own manager are his, so the owner alone doesn't
+    /// say it; and where a unit was not delegated, systemd may stop all of it, a terminal with everything in it, when
+    /// the kernel shoots one process of it that is out of memory (`OOMPolicy=`).
+    fn is_delegated(&self, uid: u32) -> bool {
+        // The system's manager gives a user nothing but what was delegated.
+        if !self.is_users {
+            return true;
+        }
+        // systemd.unit(5): where `systemd-run` and its like leave what they asked for. The attribute `user.delegate` is
+        // set by the system's manager only. What a unit's own file says isn't found out: a scope is asked for then.
+        let file = format!("/run/user/{uid}/systemd/transient/{}", unescaped(self.name));
+        std::fs::read_to_string(file).is_ok_and(|text| says_delegate(&text))
+    }
+
+    /// Whether this process may leave it for a scope of its own. A service of the system's is the administrator's: what
+    /// he limited and what he stops must be all of it. A login session is left, as by `systemd-run --user`.
+    fn may_be_left(&self) -> bool {
+        self.is_users || self.name.ends_with(".scope")
+    }
+
+    /// The slice of the user's manager that the unit is in: what is left stays under the slice's limits.
+    fn slice(&self) -> Option<&'a str> {
+        let above = self.is_users.then(|| self.parent.rsplit('/').next()).flatten();
+        above.map(unescaped).filter(|name| name.ends_with(".slice"))
+    }
+}
+
+/// A unit's name by its group's, which has an underscore in front where it could be taken for something else.
+fn unescaped(group: &str) -> &str {
+    group.strip_prefix('_').unwrap_or(group)
 }
 
 /// Whether the last word of a unit's file on delegation is yes: as a boolean, or as a list of controllers.

@@ -4,9 +4,11 @@
 //! never hidden.
 
 mod base;
+mod dbus;
 mod file;
 pub(crate) mod gauge;
 mod io;
+mod manager;
 mod v1;
 mod v2;
 

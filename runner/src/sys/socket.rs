@@ -1,6 +1,7 @@
-//! The socket between the runner and its init: whole messages, and one descriptor where a message carries one.
+//! Unix sockets: the one between the runner and its init, with whole messages and one descriptor where a message carries
+//! one, and one to a service of the host.
 
-use super::{Errno, check, check_int, retry};
+use super::{Errno, check, check_int, owned, retry};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// The most descriptors that one message carries.
@@ -24,6 +25,35 @@ pub(crate) fn socketpair() -> Result<(OwnedFd, OwnedFd), Errno> {
     // SAFETY: the same.
     let second = unsafe { OwnedFd::from_raw_fd(fds[1]) };
     Ok((first, second))
+}
+
+/// `socket(2)` and `connect(2)`: a stream to whoever listens at `path`. Non-blocking from the start: where nobody takes
+/// connections any more and the queue is full, the answer is EAGAIN and not a wait.
+pub(crate) fn connect(path: &str) -> Result<OwnedFd, Errno> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes no memory.
+    let socket = owned(i64::from(unsafe { libc::socket(libc::AF_UNIX, kind, 0) }))?;
+    let mut name = [0; 108];
+    // One byte stays zero: the path's end.
+    if path.len() >= name.len() || path.contains('\0') {
+        return Err(Errno(libc::ENAMETOOLONG));
+    }
+    name.iter_mut().zip(path.bytes()).for_each(|(place, byte)| *place = byte as libc::c_char);
+    let address = libc::sockaddr_un { sun_family: libc::AF_UNIX as u16, sun_path: name };
+    let length = size_of::<libc::sockaddr_un>() as u32;
+    // SAFETY: the kernel reads the address of that length during the call and keeps nothing.
+    check_int(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
+    Ok(socket)
+}
+
+/// SO_PEERCRED of unix(7): the uid of the process that listens at the other end, as it was when it began to.
+pub(crate) fn peer_uid(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as u32;
+    let (fd, level, name) = (socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED);
+    // SAFETY: the kernel writes at most `length` bytes, which is the space that we own, and the length, during the call.
+    check_int(unsafe { libc::getsockopt(fd, level, name, (&raw mut peer).cast(), &raw mut length) })?;
+    Ok(peer.uid)
 }
 
 /// Sends one message, with descriptors if any are given: `sendmsg(2)`. Never raises SIGPIPE.

@@ -220,11 +220,12 @@ fn cgroup(host: &Host, advice: &mut Vec<Advice>) {
         );
     }
     // Writable is not delegated: all units of a user's own manager are his, and where one was not delegated, systemd may
-    // end all of it when the kernel shoots one process in it.
+    // end all of it when the kernel shoots one process in it. The runner asks the manager for a scope, where there is one.
     say(
-        "our own cgroup was not delegated to us; start in one that is (this needs a login session of systemd's)"
+        "our own cgroup was not delegated to us, and no service manager of ours (`systemd --user`) gives us one that is; have \
+         it started, then log in, or give the service that we are in `Delegate=yes`"
             .to_owned(),
-        lines(["systemd-run --user --scope -p Delegate=yes pinfold …"]),
+        lines(["sudo loginctl enable-linger \"$USER\""]),
     );
 }
 
