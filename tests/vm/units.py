@@ -27,6 +27,9 @@ PLACES = {
     "root in a login session": "su -l root -c {quoted}",
     "root in a container's own hierarchy": "systemd-run --quiet --pipe --wait -p Delegate=yes unshare -Cm sh -c "
     f"'umount -l {CGROUP} && mount -t cgroup2 none {CGROUP} && exec {{}}'",
+    # Whoever has a service manager of his own is given a scope by it.
+    "user in a login session": "su -l user -c {quoted}",
+    "user in a scope that is not delegated": "su -l user -c 'exec " + PLAIN_SCOPE + " {}'",
     "user in a delegated scope": "su -l user -c 'exec " + SCOPE + " {}'",
     "user in a delegated scope, with a shell": "su -l user -c " + shlex.quote(SCOPE + " sh -c '{}; exit $?'"),
     "user in a delegated service of his own": "su -l user -c "
@@ -100,7 +103,7 @@ def lacking(name, place):
     """Where there is no cgroup to be had."""
     result = run(place, "true")
     held = [result["isolation"].get(key) for key in ("cgroup", "memory", "pids")]
-    check(f"{name}: isolation", result["status"] == "exited" and held == [None, "rlimit", "rlimit"], result)
+    check(f"{name}: isolation", result["status"] == "exited" and held == [None, "watched", "rlimit"], result)
     result = run(place, "true", require=["cgroup"])
     check(f"{name}: what is required", (result.get("error") or {}).get("code") == "requirement", result)
     nothing_left(name)
