@@ -26,7 +26,17 @@ mod syscalls;
 const MAX_BYTES: usize = usize::MAX;
 
 /// The files of `seccomp/` that become arrays of the same name, in capitals.
-const POLICIES: [&str; 5] = ["default", "strict", "debug", "init", "restrict-suid-sgid"];
+const POLICIES: [&str; 9] = [
+    "default",
+    "strict",
+    "debug",
+    "init",
+    "restrict-suid-sgid",
+    "no-network",
+    "no-unix-sockets",
+    "shared-host",
+    "callers-files",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");

@@ -2,8 +2,8 @@
 //! job is not checked for.
 
 use pinfold_runner::{
-    AbsolutePath, Argv, Artifacts, Content, FileEntry, Job, JobError, Mount, Network, Requirement, Root, SandboxId,
-    Seccomp, User, Workspace,
+    AbsolutePath, Argv, Artifacts, Content, FileEntry, Job, JobError, Mode, Mount, Network, Requirement, Root,
+    SandboxId, Seccomp, User, Workspace,
 };
 use std::fmt;
 use std::path::Path;
@@ -163,6 +163,11 @@ impl JobBuilder {
             job.mounts.push(Mount { source, target, writable });
             Ok(())
         })
+    }
+
+    /// By what the command is confined; by default namespaces.
+    pub fn mode(self, mode: Mode) -> Self {
+        self.with(|job| job.mode = mode)
     }
 
     /// Which network the command has; by default none but its own loopback.

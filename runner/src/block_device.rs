@@ -41,9 +41,13 @@ const DISKLESS: [&str; 20] = [
 /// Layers upon layers are followed so far: the kernel itself stacks no more than two.
 const DEEPEST: u32 = 4;
 
-/// The disks that carry the root, the mounts and the workspace, each as `MAJOR:MINOR`; never a partition, which has no
+/// The disks that carry the root, the mounts, the workspace and what stands in for /tmp, each as `MAJOR:MINOR`; never a partition, which has no
 /// queue of its own.
-pub(crate) fn under_view(plan: &Plan<'_>, workspace: Option<&OwnedFd>) -> Result<Vec<String>, StepError> {
+pub(crate) fn under_view(
+    plan: &Plan<'_>,
+    workspace: Option<&OwnedFd>,
+    tmp: Option<&OwnedFd>,
+) -> Result<Vec<String>, StepError> {
     let mounts = Mounts::read().at(Step::FindDisk, "/proc/self/mountinfo")?;
     let mut disks = BTreeSet::new();
     let open = |path: &str, step| file::open(path, libc::O_PATH).at(step, path);
@@ -68,6 +72,9 @@ pub(crate) fn under_view(plan: &Plan<'_>, workspace: Option<&OwnedFd>) -> Result
             Workspace::Temp | Workspace::Tmpfs => "the temporary workspace",
         };
         mounts.below(workspace, shown, &mut disks)?;
+    }
+    if let Some(tmp) = tmp {
+        mounts.below(tmp, "the temporary directory", &mut disks)?;
     }
     Ok(disks.into_iter().collect())
 }

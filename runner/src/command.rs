@@ -65,11 +65,11 @@ fn confine_and_execute(
     drop(tasks);
     // Only now a cgroup namespace, so that its root is the command's own group: /proc/self/cgroup says `/`.
     process::unshare(libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
-    rlimit::set(plan.job, held)?;
+    rlimit::set(plan, held)?;
     sys::resource::reset_scheduling().at(Step::StartSession, "scheduling policy")?;
     identity::become_user(plan.job.user, plan.privileged)?;
     process::set_non_dumpable().at(Step::DropPrivileges, "non-dumpable")?;
-    let strings = environment::Strings::new(plan).at(Step::Execute, "")?;
+    let strings = environment::Strings::new(plan, &[]).at(Step::Execute, "")?;
 
     // The view is built.
     let Ready { root, terminal } = handoff.receive_ready()?;
@@ -132,7 +132,7 @@ fn enter_root(root: &OwnedFd) -> Result<(), StepError> {
     file::chdir(c"/").at(Step::EnterRoot, "/")
 }
 
-fn join_cgroup(tasks: &[OwnedFd]) -> Result<(), StepError> {
+pub(crate) fn join_cgroup(tasks: &[OwnedFd]) -> Result<(), StepError> {
     for file in tasks {
         // `0` is the writing thread itself, and this process has one thread. `cgroup.procs` would take a global lock
         // and wait for a grace period: some 5 ms on an idle machine, where this takes 30 µs.
@@ -141,7 +141,7 @@ fn join_cgroup(tasks: &[OwnedFd]) -> Result<(), StepError> {
     Ok(())
 }
 
-fn connect(pipes: Pipes, terminal: Option<OwnedFd>) -> Result<(), StepError> {
+pub(crate) fn connect(pipes: Pipes, terminal: Option<OwnedFd>) -> Result<(), StepError> {
     if let Some(slave) = terminal {
         terminal::set_controlling(&slave).at(Step::ConnectStdio, "the terminal")?;
         return (0..=2).try_for_each(|number| file::dup_onto(slave.as_fd(), number)).at(Step::ConnectStdio, "terminal");
@@ -159,7 +159,7 @@ fn connect(pipes: Pipes, terminal: Option<OwnedFd>) -> Result<(), StepError> {
 
 /// Enters the directory in which the command starts: absolute in the sandbox, or relative to the workspace. An earlier job
 /// may have left links there; they lead nowhere but into the view, and none of `/proc`'s to what we hold is followed.
-fn enter_directory(workspace: &OwnedFd, path: &str) -> Result<(), Errno> {
+pub(crate) fn enter_directory(workspace: &OwnedFd, path: &str) -> Result<(), Errno> {
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     let directory = file::openat2(workspace.as_fd(), &sys::c_string(path)?, flags, 0, Resolve::NoMagicLinks)?;
     file::fchdir(directory.as_fd())
@@ -167,7 +167,7 @@ fn enter_directory(workspace: &OwnedFd, path: &str) -> Result<(), Errno> {
 
 /// Writes one file below the workspace, where an earlier job may have left links: none is followed, and nothing is
 /// overwritten through one.
-fn write_file(workspace: &OwnedFd, entry: &FileEntry) -> Result<(), Errno> {
+pub(crate) fn write_file(workspace: &OwnedFd, entry: &FileEntry) -> Result<(), Errno> {
     let path = entry.path.as_str();
     let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut dir = workspace.try_clone()?;

@@ -17,7 +17,8 @@ pub(crate) struct Strings {
 }
 
 impl Strings {
-    pub(crate) fn new(plan: &Plan<'_>) -> Result<Self, Errno> {
+    /// `own` is what the mode of confinement says of itself; the job's variables have the last word.
+    pub(crate) fn new(plan: &Plan<'_>, own: &[(&str, &str)]) -> Result<Self, Errno> {
         let mut variables: BTreeMap<&str, &str> = BTreeMap::from([
             ("PATH", PATH),
             ("HOME", pinfold_runner::WORKSPACE),
@@ -28,6 +29,7 @@ impl Strings {
         if plan.terminal.is_some() {
             variables.insert("TERM", "xterm");
         }
+        variables.extend(own.iter().copied());
         variables.extend(plan.job.env.iter());
         let program = plan.job.command.program();
         let candidates = if program.contains('/') {

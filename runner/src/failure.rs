@@ -40,6 +40,7 @@ steps! {
     FindDisk: "find the disk under", "cgroup";
     MakeCgroup: "make the cgroup", "cgroup";
     SetCgroupLimit: "set the cgroup limit", "cgroup";
+    CountProcesses: "count this user's processes", "process";
     MakePipe: "make a pipe for", "pipe";
     MakeNamespaces: "make the sandbox's namespaces", "namespaces";
     WriteIdMap: "write the id map", "namespaces";
@@ -159,7 +160,8 @@ impl From<StepError> for Failure {
 fn hint(error: &StepError) -> Option<String> {
     let text = match (error.step, error.errno.0) {
         (Step::MakeNamespaces, libc::EPERM | libc::EACCES) | (Step::WriteIdMap, libc::EPERM | libc::EACCES) => {
-            "this host forbids user namespaces to this user; `pinfold doctor` says which setting allows them"
+            "this host forbids user namespaces to this user; `pinfold doctor` says which setting allows them. Where none can \
+             be had, `\"mode\": \"landlock\"` confines with less"
         }
         (
             Step::MakeMountsPrivate | Step::CopyTree | Step::MakeFileSystem | Step::Attach,
@@ -187,9 +189,17 @@ fn hint(error: &StepError) -> Option<String> {
             "it is looked up on PATH inside the sandbox, where only /usr, the workspace and what is mounted can be seen"
         }
         (Step::Execute, libc::ENOEXEC) => "it has no `#!` line and is no program for this machine",
+        (Step::EnterDirectory, libc::EACCES) => {
+            "the sandbox's user must be able to reach it: with `\"mode\": \"landlock\"` and a temporary workspace that goes for \
+             the directories above the state directory too"
+        }
         (Step::EnterDirectory, libc::ENOENT) => "`cwd` must exist in the sandbox",
         (Step::Attach | Step::MakeEntry, libc::ENOENT | libc::EROFS | libc::ELOOP) => {
             "a mount's target must exist already when it lies below something read-only, and no link may lead to it"
+        }
+        (Step::BecomeUser, libc::EPERM) => {
+            "root needs the capabilities CAP_SETUID and CAP_SETGID to give the sandbox a uid of its own; start Pinfold with them, \
+             or as an ordinary user"
         }
         (Step::MapOwner, libc::EINVAL) => {
             "the file system of that directory has no idmapped mounts (mount_setattr(2)); use another one, or start Pinfold as \

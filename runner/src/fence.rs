@@ -1,11 +1,12 @@
 //! Landlock, the second fence: even if something outside of the view could be named, it could not be opened.
 //!
-//! The first fence is the mount namespace. Rules name what may be written; everything in the view may be read.
+//! The first fence is the mount namespace. Rules name what may be written; everything in the view may be read. Where there
+//! are no namespaces it is the first, with rules of its own (`landlocked`).
 
 use crate::failure::{At, Step, StepError};
 use crate::plan::Plan;
 use crate::sys::{Errno, file, landlock};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 // LANDLOCK_ACCESS_FS_* of <linux/landlock.h>, by bit; the ABI that brought each is in `handled`.
 const EXECUTE: u64 = 1 << 0;
@@ -34,46 +35,101 @@ fn handled(abi: u32) -> u64 {
     access
 }
 
-/// Restricts this process, where the kernel has Landlock. `isolation.landlock` tells whether it has.
-pub(crate) fn restrict(plan: &Plan<'_>) -> Result<(), StepError> {
-    let Some(abi) = plan.landlock else { return Ok(()) };
-    let handled = handled(abi);
-    let attributes = landlock::RulesetAttributes {
-        handled_access_fs: handled,
-        handled_access_net: 0,
-        scoped: if abi >= 6 { SCOPES } else { 0 },
-    };
-    // The structure grew with the ABI: 8 bytes at first, 16 with the network of ABI 4, 24 with the scopes of ABI 6.
-    let size = match abi {
-        ..=3 => 8,
-        4..=5 => 16,
-        _ => 24,
-    };
-    let ruleset = landlock::create_ruleset(&attributes, size).at(Step::RestrictPaths, "ruleset")?;
-    let read = EXECUTE | READ_FILE | READ_DIR;
-    allow(ruleset.as_fd(), "/", read & handled)?;
-    // Devices are opened for writing and asked by ioctl (terminals); the directory itself can't be changed.
-    allow(ruleset.as_fd(), "/dev", (read | WRITE_FILE | TRUNCATE | IOCTL_DEV) & handled)?;
-    // One's own /proc/self/comm, oom_score_adj, coredump_filter…; the knobs in /proc/sys are on a read-only mount.
-    allow(ruleset.as_fd(), "/proc", (read | WRITE_FILE | TRUNCATE) & handled)?;
-    // What may be written may be written in every way, but for making device nodes, which nobody can.
-    for path in ["/tmp", "/dev/shm", pinfold_runner::WORKSPACE] {
-        allow(ruleset.as_fd(), path, handled)?;
+/// LANDLOCK_ACCESS_NET_BIND_TCP and LANDLOCK_ACCESS_NET_CONNECT_TCP.
+const TCP: u64 = 0b11;
+
+/// What a rule gives, beneath a directory or on a file.
+#[derive(Clone, Copy)]
+pub(crate) enum Access {
+    /// To read files and to list directories.
+    Read,
+    /// To read and to execute.
+    Run,
+    /// To read, and to write to what is there: one's own /proc/self/comm, oom_score_adj…
+    Knobs,
+    /// To read, write and control devices that are there.
+    Devices,
+    /// Everything. Making device nodes is in it, which nobody can.
+    Everything,
+}
+
+impl Access {
+    fn rights(self) -> u64 {
+        let run = EXECUTE | READ_FILE | READ_DIR;
+        match self {
+            Self::Read => READ_FILE | READ_DIR,
+            Self::Run => run,
+            Self::Knobs => run | WRITE_FILE | TRUNCATE,
+            // Devices are opened for writing and asked by ioctl (terminals); the directory itself can't be changed.
+            Self::Devices => run | WRITE_FILE | TRUNCATE | IOCTL_DEV,
+            Self::Everything => u64::MAX,
+        }
     }
-    for mount in plan.job.mounts.iter().filter(|mount| mount.writable) {
-        allow(ruleset.as_fd(), mount.target.as_str(), handled)?;
+}
+
+/// Rules in the making: what none of them allows is refused.
+pub(crate) struct Fence {
+    ruleset: OwnedFd,
+    handled: u64,
+}
+
+impl Fence {
+    /// `refuses_tcp`: no connection by TCP, where the kernel can hold that.
+    pub(crate) fn new(abi: u32, refuses_tcp: bool) -> Result<Self, StepError> {
+        let handled = handled(abi);
+        let attributes = landlock::RulesetAttributes {
+            handled_access_fs: handled,
+            handled_access_net: if refuses_tcp && abi >= 4 { TCP } else { 0 },
+            scoped: if abi >= 6 { SCOPES } else { 0 },
+        };
+        // The structure grew with the ABI: 8 bytes at first, 16 with the network of ABI 4, 24 with the scopes of ABI 6.
+        let size = match abi {
+            ..=3 => 8,
+            4..=5 => 16,
+            _ => 24,
+        };
+        let ruleset = landlock::create_ruleset(&attributes, size).at(Step::RestrictPaths, "ruleset")?;
+        Ok(Self { ruleset, handled })
     }
-    landlock::restrict_self(ruleset.as_fd()).at(Step::RestrictPaths, "")
+
+    /// Allows `access` at a path, whose links are followed.
+    pub(crate) fn allow(&self, path: &str, access: Access) -> Result<(), StepError> {
+        let place = file::open(path, libc::O_PATH).at(Step::RestrictPaths, path)?;
+        self.allow_at(place.as_fd(), path, access)
+    }
+
+    /// Allows `access` at a place that is open already.
+    pub(crate) fn allow_at(&self, place: BorrowedFd<'_>, shown: &str, access: Access) -> Result<(), StepError> {
+        let (ruleset, rights) = (self.ruleset.as_fd(), access.rights() & self.handled);
+        match landlock::allow_beneath(ruleset, place, rights) {
+            Err(Errno(libc::EINVAL)) => landlock::allow_beneath(ruleset, place, rights & OF_A_FILE),
+            other => other,
+        }
+        .at(Step::RestrictPaths, shown)
+    }
+
+    /// From here on it holds, for this process and everything that it starts.
+    pub(crate) fn raise(self) -> Result<(), StepError> {
+        landlock::restrict_self(self.ruleset.as_fd()).at(Step::RestrictPaths, "")
+    }
 }
 
 /// Rights that mean something for a file; the others are for directories, and the kernel refuses them on a file.
 const OF_A_FILE: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
 
-fn allow(ruleset: BorrowedFd<'_>, path: &str, access: u64) -> Result<(), StepError> {
-    let parent = file::open(path, libc::O_PATH).at(Step::RestrictPaths, path)?;
-    match landlock::allow_beneath(ruleset, parent.as_fd(), access) {
-        Err(Errno(libc::EINVAL)) => landlock::allow_beneath(ruleset, parent.as_fd(), access & OF_A_FILE),
-        other => other,
+/// Restricts this process to the view, where the kernel has Landlock. `isolation.landlock` tells whether it has.
+pub(crate) fn restrict(plan: &Plan<'_>) -> Result<(), StepError> {
+    let Some(abi) = plan.landlock else { return Ok(()) };
+    let fence = Fence::new(abi, false)?;
+    fence.allow("/", Access::Run)?;
+    fence.allow("/dev", Access::Devices)?;
+    // The knobs in /proc/sys are on a read-only mount.
+    fence.allow("/proc", Access::Knobs)?;
+    for path in ["/tmp", "/dev/shm", pinfold_runner::WORKSPACE] {
+        fence.allow(path, Access::Everything)?;
     }
-    .at(Step::RestrictPaths, path)
+    for mount in plan.job.mounts.iter().filter(|mount| mount.writable) {
+        fence.allow(mount.target.as_str(), Access::Everything)?;
+    }
+    fence.raise()
 }

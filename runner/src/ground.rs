@@ -6,10 +6,11 @@ use crate::plan::Plan;
 use crate::state::{Slot, State};
 use crate::sys::{Errno, file};
 use crate::watch::Disk;
-use crate::{block_device, cgroup, identity, tree};
+use crate::{block_device, cgroup, identity, landlocked, tree};
 use pinfold_runner::{
     Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, NetworkFence, Workspace, WorkspaceMechanism,
 };
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Taken before the command runs. Dropping it gives everything back, so nothing of the sandbox may run any more then.
@@ -31,20 +32,21 @@ impl Ground {
     /// Lays it, or leaves nothing behind.
     pub(crate) fn lay(plan: &Plan<'_>, state: &State) -> Result<Self, Failure> {
         let mut attempts = 0;
-        let (slot, workspace, cgroups) = loop {
+        let (slot, workspace, tmp, cgroups) = loop {
             let slot = state.take_slot()?;
             let made = open_workspace(plan, &slot).and_then(|workspace| {
+                let tmp = open_tmp(plan, state, &slot)?;
                 let limits = &plan.job.limits;
                 let disks = match cgroup::limits_io(limits) {
-                    true => block_device::under_view(plan, workspace.as_ref())?,
+                    true => block_device::under_view(plan, workspace.as_ref(), tmp.as_ref())?,
                     false => Vec::new(),
                 };
                 let cgroups = Cgroups::create(&slot, limits, &disks)?;
-                Ok((workspace, cgroups))
+                Ok((workspace, tmp, cgroups))
             });
             attempts += 1;
             match made {
-                Ok((workspace, cgroups)) => break (slot, workspace, cgroups),
+                Ok((workspace, tmp, cgroups)) => break (slot, workspace, tmp, cgroups),
                 Err(error) => {
                     let _swept_next_time = slot.remove();
                     // A group of that number belongs to somebody who has another state directory: not ours to touch.
@@ -56,7 +58,7 @@ impl Ground {
             }
         };
         let isolation = isolation(plan, &cgroups);
-        let disk = disk_watch(plan, workspace.as_ref());
+        let disk = disk_watch(plan, workspace.as_ref(), tmp);
         let ground = Self { slot, workspace, cgroups, isolation, disk, is_cleared: false };
         check_requirements(plan, &ground.isolation, &ground.cgroups)?;
         Ok(ground)
@@ -81,10 +83,10 @@ impl Drop for Ground {
     }
 }
 
-fn disk_watch(plan: &Plan<'_>, workspace: Option<&OwnedFd>) -> Option<Disk> {
+fn disk_watch(plan: &Plan<'_>, workspace: Option<&OwnedFd>, tmp: Option<OwnedFd>) -> Option<Disk> {
     let limit = plan.watched_bytes?;
     let root = workspace?.try_clone().ok()?;
-    Some(Disk::new(root, limit, plan.job.workspace == Workspace::Temp))
+    Some(Disk::new(root, limit, plan.job.workspace == Workspace::Temp).with(tmp))
 }
 
 /// Opens the workspace's directory on the host: made here when it is temporary.
@@ -96,19 +98,37 @@ fn open_workspace(plan: &Plan<'_>, slot: &Slot) -> Result<Option<OwnedFd>, StepE
             file::open(path.as_str(), flags).map(Some).at(Step::OpenWorkspace, path.as_str())
         }
         Workspace::Temp => {
-            file::mkdirat(slot.dir.as_fd(), WORKSPACE, 0o755).at(Step::OpenWorkspace, "temp")?;
-            let dir =
-                file::openat(Some(slot.dir.as_fd()), WORKSPACE, tree::DIRECTORY, 0).at(Step::OpenWorkspace, "temp")?;
-            if plan.privileged {
-                let owner = plan.host_ids(slot.number);
-                file::fchown(dir.as_fd(), owner.uid, owner.gid).at(Step::OpenWorkspace, "temp")?;
-            }
-            Ok(Some(dir))
+            // Where its own path leads to it, nobody else may come along.
+            let mode = if plan.is_landlocked() { 0o700 } else { 0o755 };
+            make_directory(plan, slot, WORKSPACE, mode).at(Step::OpenWorkspace, "temp").map(Some)
         }
     }
 }
 
-const WORKSPACE: &std::ffi::CStr = c"workspace";
+/// A directory in the slot that is the command's.
+fn make_directory(plan: &Plan<'_>, slot: &Slot, name: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
+    file::mkdirat(slot.dir.as_fd(), name, mode)?;
+    let dir = file::openat(Some(slot.dir.as_fd()), name, tree::DIRECTORY, 0)?;
+    if plan.privileged {
+        let owner = plan.host_ids(slot.number);
+        file::fchown(dir.as_fd(), owner.uid, owner.gid)?;
+    }
+    Ok(dir)
+}
+
+/// What stands in for /tmp where that is the host's. The command reaches it, and its workspace, by their own paths.
+fn open_tmp(plan: &Plan<'_>, state: &State, slot: &Slot) -> Result<Option<OwnedFd>, StepError> {
+    if !plan.is_landlocked() {
+        return Ok(None);
+    }
+    if plan.privileged {
+        state.let_through(slot)?;
+    }
+    let name = crate::sys::c_string(landlocked::TMP).at(Step::OpenWorkspace, landlocked::TMP)?;
+    make_directory(plan, slot, &name, 0o700).at(Step::OpenWorkspace, landlocked::TMP).map(Some)
+}
+
+const WORKSPACE: &CStr = c"workspace";
 
 fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
     let limits = &plan.job.limits;
@@ -128,7 +148,10 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
         cgroup: cgroups.version(),
         memory: mechanism(cgroups.memory(), limits.memory_bytes != Limit::Max),
         // RLIMIT_NPROC counts the sandbox's own user, and is set beside a cgroup too.
-        pids: mechanism(cgroups.pids(), limits.pids != Limit::Max),
+        pids: match mechanism(cgroups.pids(), limits.pids != Limit::Max) {
+            Mechanism::Rlimit if plan.others_of_user.is_none() => Mechanism::None,
+            other => other,
+        },
         cpu: match mechanism(cgroups.cpu(), limits.cpu_ms != Limit::Max) {
             // RLIMIT_CPU for each process, and all of them together by looking.
             Mechanism::Rlimit => Mechanism::Watched,
@@ -143,8 +166,12 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
             _ => WorkspaceMechanism::None,
         },
         groups: if !plan.privileged && identity::has_groups() { Groups::Caller } else { Groups::None },
-        network: if plan.own_network() { NetworkFence::Namespace } else { NetworkFence::None },
-        lifetime: Lifetime::Kernel,
+        network: match (plan.keeps_off_network(), plan.is_landlocked()) {
+            (false, _) => NetworkFence::None,
+            (true, false) => NetworkFence::Namespace,
+            (true, true) => NetworkFence::Seccomp,
+        },
+        lifetime: if plan.is_landlocked() { Lifetime::BestEffort } else { Lifetime::Kernel },
         ..Isolation::default()
     }
 }

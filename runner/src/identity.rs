@@ -65,6 +65,13 @@ pub(crate) fn become_user(user: User, privileged: bool) -> Result<(), StepError>
     process::setresuid(user.uid).at(Step::BecomeUser, format!("uid {}", user.uid))
 }
 
+/// Gives up root for good, on the host itself: to ids that nobody else has. The change takes all capabilities along.
+pub(crate) fn become_nobody_else(ids: HostIds) -> Result<(), StepError> {
+    process::setresgid(ids.gid).at(Step::BecomeUser, format!("gid {}", ids.gid))?;
+    process::drop_groups().at(Step::BecomeUser, "supplementary groups")?;
+    process::setresuid(ids.uid).at(Step::BecomeUser, format!("uid {}", ids.uid))
+}
+
 /// Whether the uids of `range` exist in our own user namespace. Root of a container that has a namespace of its own
 /// seldom has any to spare; his sandboxes then run under his own uid, as an ordinary user's do.
 pub(crate) fn can_map((first, last): (u32, u32)) -> bool {

@@ -14,12 +14,14 @@ use crate::identity;
 use crate::message::{News, Order, Report};
 use crate::numbers::Numbers;
 use crate::plan::Plan;
+use crate::reach::Reach;
 use crate::rlimit::Held;
 use crate::spent::Spent;
 use crate::sys::process::{self, Fork};
 use crate::sys::{capability, entry, file, poll, seccomp, signal, socket, terminal};
 use crate::view::{self, Tree, etc};
 use pinfold_runner::{Workspace, seccomp as policies};
+use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -40,7 +42,7 @@ pub(crate) struct Inherited<'a> {
 
 impl Inherited<'_> {
     /// All descriptors in it.
-    fn numbers(&self) -> impl Iterator<Item = RawFd> {
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
         let trees = self.trees.iter().flatten().map(|tree| tree.mount.as_raw_fd());
         let lifeline = self.lifeline.map(|fd| fd.as_raw_fd());
         let group = self.command_group.as_ref().map(OwnedFd::as_raw_fd);
@@ -57,9 +59,8 @@ pub(crate) fn run(plan: &Plan<'_>, inherited: Inherited<'_>, pipes: Pipes, statu
         process::exit_now(1);
     }
     let mut status = Some(status);
-    if let Err(error) = live(plan, inherited, pipes, &mut status)
-        && let Some(status) = status
-    {
+    let Err(error) = live(plan, inherited, pipes, &mut status);
+    if let Some(status) = status {
         let _nobody_left_to_tell = file::write_all(status.as_fd(), &error.encode());
     }
     process::exit_now(1)
@@ -72,7 +73,7 @@ fn live(
     inherited: Inherited<'_>,
     pipes: Pipes,
     status: &mut Option<OwnedFd>,
-) -> Result<(), StepError> {
+) -> Result<Infallible, StepError> {
     let Inherited { socket, lifeline, trees, state, command_group } = inherited;
     // Where init is and everything that it forks, so that pivot_root takes both along to the new root.
     file::chdir(c"/").at(Step::EnterRoot, "/")?;
@@ -124,14 +125,14 @@ fn live(
     handoff.send_go()?;
     drop(handoff);
     *status = None;
-    serve(plan, Served { command, socket, lifeline, signals, numbers, gauge });
-    Ok(())
+    let reach = Reach::Namespace;
+    serve(plan, Served { command, socket, lifeline, signals, numbers: Some(numbers), gauge, reach })
 }
 
 /// Waits for the runner's word. If it has none to give, it is dead or has failed, and tells of that itself.
 ///
 /// The slot's directory comes with it, and stays open: its lock is ours as well, so nobody sweeps while init lives.
-fn await_begin(socket: BorrowedFd<'_>) -> (u32, Held, OwnedFd, Vec<OwnedFd>) {
+pub(crate) fn await_begin(socket: BorrowedFd<'_>) -> (u32, Held, OwnedFd, Vec<OwnedFd>) {
     let mut buffer = [0; Order::BYTES];
     if let Ok((Order::BYTES, mut descriptors)) = socket::receive(socket, &mut buffer)
         && let Some(Order::Begin(slot, held)) = Order::decode(&buffer)
@@ -144,7 +145,7 @@ fn await_begin(socket: BorrowedFd<'_>) -> (u32, Held, OwnedFd, Vec<OwnedFd>) {
 }
 
 /// The files that tell of the sandbox's memory. Without the runner there are none, and nobody to tell.
-fn receive_gauge(socket: BorrowedFd<'_>) -> Vec<OwnedFd> {
+pub(crate) fn receive_gauge(socket: BorrowedFd<'_>) -> Vec<OwnedFd> {
     let mut buffer = [0; Order::BYTES];
     match socket::receive(socket, &mut buffer) {
         Ok((Order::BYTES, descriptors)) if Order::decode(&buffer) == Some(Order::Measure) => descriptors,
@@ -184,21 +185,25 @@ fn guard() -> Result<(), StepError> {
 /// How long what was killed may take to be gone, so that it is counted. Whoever is stuck longer, the kernel ends with
 /// init: nothing in the sandbox may keep init from ending, least of all when the runner is dead.
 const REAPING: Duration = Duration::from_secs(1);
+/// The same where no pid namespace ends with us: as long as the runner would take.
+const REAPING_BY_HAND: Duration = Duration::from_secs(20);
 
 /// What init has while the command runs.
-struct Served<'a> {
-    command: i32,
-    socket: OwnedFd,
-    lifeline: Option<BorrowedFd<'a>>,
-    signals: OwnedFd,
-    numbers: Numbers,
-    gauge: Vec<OwnedFd>,
+pub(crate) struct Served<'a> {
+    pub(crate) command: i32,
+    pub(crate) socket: OwnedFd,
+    pub(crate) lifeline: Option<BorrowedFd<'a>>,
+    pub(crate) signals: OwnedFd,
+    /// Only a pid namespace has numbers of its own.
+    pub(crate) numbers: Option<Numbers>,
+    pub(crate) gauge: Vec<OwnedFd>,
+    pub(crate) reach: Reach,
 }
 
 /// Waits for the command's end, for orders, and for the death of those who own the sandbox. Whichever comes, all that
 /// is left is killed at its end.
-fn serve(plan: &Plan<'_>, served: Served<'_>) {
-    let Served { command, socket, lifeline, signals, mut numbers, gauge } = served;
+pub(crate) fn serve(plan: &Plan<'_>, served: Served<'_>) -> ! {
+    let Served { command, socket, lifeline, signals, mut numbers, gauge, reach } = served;
     let mut fds = vec![poll::entry(signals.as_fd(), libc::POLLIN), poll::entry(socket.as_fd(), libc::POLLIN)];
     if let Some(lifeline) = lifeline {
         // The runner reads the lifeline; we only want to know that the other end is closed.
@@ -217,10 +222,12 @@ fn serve(plan: &Plan<'_>, served: Served<'_>) {
         if end.is_some() {
             break;
         }
-        if poll::poll(&mut fds, numbers.pause()).is_err() {
+        if poll::poll(&mut fds, numbers.as_ref().and_then(Numbers::pause)).is_err() {
             break;
         }
-        numbers.keep_up();
+        if let Some(numbers) = &mut numbers {
+            numbers.keep_up();
+        }
         if fds[1].revents != 0 && !obey(command, &socket) {
             break;
         }
@@ -230,25 +237,15 @@ fn serve(plan: &Plan<'_>, served: Served<'_>) {
         }
     }
     let reading = gauge::read(&gauge);
-    // Kills every process but this one; the kernel lets no fork slip through between (kill(2), -1).
-    let _none_left = signal::kill(-1, libc::SIGKILL);
-    let deadline = Instant::now() + REAPING;
-    // An error says that there is no child left.
-    while let Ok(reaped) = process::wait(-1, false) {
-        match reaped {
-            Some((pid, how, _)) if pid == command => end = Some((how, plan.now_us())),
-            Some(_) => {}
-            None => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() || poll::poll(&mut fds[..1], Some(left)).is_err() {
-                    break;
-                }
-                while signal::next_signal(signals.as_fd()).is_some() {}
-            }
+    let patience = if reach == Reach::Namespace { REAPING } else { REAPING_BY_HAND };
+    let deadline = Instant::now() + patience;
+    let _the_rest_is_not_ours = reach.end_all(Some(signals.as_fd()), deadline, |pid, how| {
+        if pid == command {
+            end = Some((how, plan.now_us()));
         }
-    }
+    });
     if let Some((end, ended_us)) = end {
-        let (spent, last_number) = (Spent::by_children(), numbers.last());
+        let (spent, last_number) = (Spent::by_children(), numbers.as_mut().and_then(Numbers::last));
         let report = Report { end, is_orphaned, ended_us, spent, last_number, reading };
         let _runner_is_dead = socket::send(socket.as_fd(), &News::Ended(Box::new(report)).encode(), &[]);
     }

@@ -2,6 +2,7 @@
 
 use crate::failure::{At, Step, StepError};
 use crate::message::Order;
+use crate::reach::Reach;
 use crate::spent::Spent;
 use crate::sys::{self, poll, process, signal, socket};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +13,9 @@ pub(crate) struct Leash {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     pub(crate) socket: OwnedFd,
+    /// Whether all of the sandbox dies with init, by the kernel's rule for the first process of a pid namespace. Else
+    /// what is left has become our own children, and is ours to kill.
+    pub(crate) takes_all_along: bool,
 }
 
 impl Leash {
@@ -20,7 +24,7 @@ impl Leash {
         let _dead = socket::send(self.socket.as_fd(), &order.encode(), &[]);
     }
 
-    /// Kills init, and with it, by the kernel's rule for pid 1, whatever is left in the sandbox.
+    /// Kills init, and with it whatever dies along.
     pub(crate) fn kill(&self) {
         let _dead = signal::pidfd_send_signal(&self.pidfd, libc::SIGKILL);
     }
@@ -30,11 +34,11 @@ impl Leash {
     pub(crate) fn end(&self) -> Result<Option<Spent>, StepError> {
         self.kill();
         let deadline = Instant::now() + TEARDOWN;
-        loop {
+        let spent = loop {
             match process::wait(self.pid, false) {
                 Ok(None) => {}
-                Ok(Some((_, _, usage))) => return Ok(Some(Spent::of(&usage))),
-                Err(sys::Errno(libc::ECHILD)) => return Ok(None),
+                Ok(Some((_, _, usage))) => break Some(Spent::of(&usage)),
+                Err(sys::Errno(libc::ECHILD)) => break None,
                 Err(errno) => return Err(errno).at(Step::StartCommand, "wait for init"),
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -43,7 +47,11 @@ impl Leash {
             }
             let mut fds = [poll::entry(self.pidfd.as_fd(), libc::POLLIN)];
             poll::poll(&mut fds, Some(left)).at(Step::StartCommand, "wait for init")?;
+        };
+        if self.takes_all_along || Reach::Descendants.end_all(None, deadline, |_pid, _end| {}) {
+            return Ok(spent);
         }
+        Err(sys::Errno(libc::ETIMEDOUT)).at(Step::StartCommand, "wait for what the command left")
     }
 }
 

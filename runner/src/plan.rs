@@ -2,12 +2,13 @@
 
 use crate::failure::{At, Step};
 use crate::identity::{self, HostIds};
+use crate::landlocked;
 use crate::spent::Start;
 use crate::state;
 use crate::sys::{self, process};
 use crate::view::{Size, Sizes};
 use pinfold_runner::seccomp::{self, Program};
-use pinfold_runner::{Failure, Job, Limit, Network, Seccomp, Workspace};
+use pinfold_runner::{Failure, Job, Limit, Mode, Network, Seccomp, User, Workspace};
 use std::time::{Duration, Instant};
 
 /// What the runner, init and the command's process all go by.
@@ -22,6 +23,8 @@ pub(crate) struct Plan<'a> {
     /// Whether making set-id files is refused: where the command can write to a directory of the host.
     pub(crate) forbids_set_id: bool,
     pub(crate) terminal: Option<(u16, u16)>,
+    /// How many processes count against RLIMIT_NPROC beside the command's own; `None`: that can't be held.
+    pub(crate) others_of_user: Option<u64>,
     /// The kernel's Landlock ABI. Asked once: what it said is what must then be enforced.
     pub(crate) landlock: Option<u32>,
     pub(crate) start: &'a Start,
@@ -60,6 +63,15 @@ impl<'a> Plan<'a> {
             Workspace::Path(_) => job.limits.workspace_bytes.unwrap_or(Limit::Max).value(),
             Workspace::Tmpfs => None,
         };
+        // Init, or the warden, has the sandbox's uid, and nobody else.
+        let mut others_of_user = Some(1);
+        if job.mode == Mode::Landlock {
+            let own = User { uid: process::effective_uid(), gid: process::effective_gid() };
+            landlocked::demands::check(job, terminal.is_some(), landlock, (!privileged).then_some(own))?;
+            if !privileged {
+                others_of_user = landlocked::count_of_user()?.map(|count| count + 1);
+            }
+        }
         Ok(Self {
             job,
             privileged,
@@ -69,6 +81,7 @@ impl<'a> Plan<'a> {
             forbids_set_id: matches!(job.workspace, Workspace::Path(_))
                 || job.mounts.iter().any(|mount| mount.writable),
             terminal,
+            others_of_user,
             landlock,
             start,
         })
@@ -96,12 +109,26 @@ impl<'a> Plan<'a> {
 
     /// The namespaces of the sandbox, by their names in `/proc/PID/ns`.
     pub(crate) fn namespaces(&self) -> Vec<String> {
+        if self.is_landlocked() {
+            return Vec::new();
+        }
         let all = ["user", "pid", "mount", "net", "ipc", "uts", "cgroup"];
         all.iter().filter(|name| **name != "net" || self.own_network()).map(|name| (*name).to_owned()).collect()
     }
 
+    /// Whether the sandbox has a network namespace.
     pub(crate) fn own_network(&self) -> bool {
+        self.keeps_off_network() && !self.is_landlocked()
+    }
+
+    /// Whether the host's network is closed to the command.
+    pub(crate) fn keeps_off_network(&self) -> bool {
         self.job.network == Network::None
+    }
+
+    /// Whether the command is confined without namespaces.
+    pub(crate) fn is_landlocked(&self) -> bool {
+        self.job.mode == Mode::Landlock
     }
 }
 

@@ -5,21 +5,31 @@
 
 use std::fs;
 
+/// Whether this kernel tells of a process's children: CONFIG_PROC_CHILDREN.
+pub(crate) fn can_be_found() -> bool {
+    fs::metadata("/proc/thread-self/children").is_ok()
+}
+
 /// The host's pids of all descendants of `init`. Empty on a kernel without CONFIG_PROC_CHILDREN.
 pub(crate) fn below(init: i32) -> Vec<i32> {
     let mut found = Vec::new();
+    visit_below(init, |pid| found.push(pid));
+    found
+}
+
+/// Tells each of them as soon as it is seen, before its own children are looked for.
+pub(crate) fn visit_below(init: i32, mut seen: impl FnMut(i32)) {
     let mut waiting = vec![init];
     while let Some(pid) = waiting.pop() {
+        if pid != init {
+            seen(pid);
+        }
         let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
         for task in tasks.flatten() {
             let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
             waiting.extend(children.split_whitespace().filter_map(|child| child.parse::<i32>().ok()));
         }
-        if pid != init {
-            found.push(pid);
-        }
     }
-    found
 }
 
 /// CPU time that init's descendants have used together, in milliseconds: what the living have used, and their reaped

@@ -2,6 +2,7 @@
 //! have, and those that stand in where there is no cgroup.
 
 use crate::failure::{At, Step, StepError};
+use crate::plan::Plan;
 use crate::sys::Errno;
 use crate::sys::resource::{lift, lower};
 use pinfold_runner::{Job, Limit, Limits};
@@ -43,8 +44,8 @@ impl Held {
 }
 
 /// Sets hard and soft limits alike.
-pub(crate) fn set(job: &Job, held: Held) -> Result<(), StepError> {
-    let limits = &job.limits;
+pub(crate) fn set(plan: &Plan<'_>, held: Held) -> Result<(), StepError> {
+    let limits = &plan.job.limits;
     for resource in [
         libc::RLIMIT_FSIZE,
         libc::RLIMIT_AS,
@@ -63,9 +64,9 @@ pub(crate) fn set(job: &Job, held: Held) -> Result<(), StepError> {
     lower(libc::RLIMIT_MSGQUEUE, QUEUE_BYTES).at(Step::SetResourceLimit, "msgqueue")?;
     lower(libc::RLIMIT_NICE, 0).at(Step::SetResourceLimit, "nice")?;
     lower(libc::RLIMIT_RTPRIO, 0).at(Step::SetResourceLimit, "rtprio")?;
-    if let Limit::At(count) = limits.pids {
-        // Counted per user and user namespace (since Linux 5.14), so this is the sandbox's own count; init is in it.
-        lower(libc::RLIMIT_NPROC, count + 1).at(Step::SetResourceLimit, "nproc")?;
+    if let (Limit::At(count), Some(others)) = (limits.pids, plan.others_of_user) {
+        // Counted per user and user namespace (since Linux 5.14), so this is the sandbox's own count.
+        lower(libc::RLIMIT_NPROC, count.saturating_add(others)).at(Step::SetResourceLimit, "nproc")?;
     }
     if let (false, Limit::At(bytes)) = (held.memory, limits.memory_bytes) {
         // Of each process: heap and private writable mappings (since Linux 4.7). RLIMIT_AS would count what the JVM,

@@ -19,7 +19,7 @@ use crate::sys::{self, Errno, file, pipe, signal, socket};
 use crate::view::caller_trees;
 use crate::wait::{self, Ending, Told, Watched};
 use crate::watch::{Cpu, Disk};
-use crate::{cgroup, identity, verdict};
+use crate::{cgroup, identity, landlocked, verdict};
 use pinfold_runner::{Failure, Job, Outcome, Root, Workspace};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ pub(crate) fn run(
     // The ground is laid while init builds the view, where that can be: init is born into a cgroup on v2, and trees
     // of the caller's that are idmapped to the slot's uid are inherited.
     let names_paths = !job.mounts.is_empty() || job.root != Root::Host || matches!(job.workspace, Workspace::Path(_));
-    let early = cgroup::precede_init() || (plan.privileged && names_paths);
+    let early = cgroup::precede_init() || (plan.privileged && names_paths && !plan.is_landlocked());
     let ground = if early { Some(Ground::lay(&plan, &state)?) } else { None };
     let sandbox = Sandbox { plan: &plan, state: &state, id };
     sandbox.run(ground, signals, descriptors, destination)
@@ -84,6 +84,7 @@ impl Sandbox<'_> {
         let has_stdin = descriptors.stdin.is_some() || !job.stdin.as_bytes().is_empty();
         let (socket, ends, others) = self.connect(has_stdin)?;
         let inherited_trees = match &ground {
+            _ if self.plan.is_landlocked() => None,
             Some(ground) if self.plan.privileged => Some(caller_trees(job, Some(ground.slot.number))?),
             _ if self.plan.privileged => Some(Vec::new()),
             _ => None,
@@ -95,8 +96,7 @@ impl Sandbox<'_> {
         let command_group =
             command_group.map(|group| group.try_clone_to_owned()).transpose().at(Step::MakePipe, "the cgroup")?;
         let born_in = ground.as_ref().and_then(|ground| ground.cgroups.init());
-        let namespaces =
-            libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let namespaces = self.namespaces()?;
         let (pid, pidfd) = match process::clone3(namespaces, born_in).at(Step::MakeNamespaces, "")? {
             Fork::Child => {
                 // Ends that stayed open here would keep init from noticing the runner's death, and the reader of the
@@ -110,12 +110,15 @@ impl Sandbox<'_> {
                 let (lifeline, state) = (lifeline.as_ref().map(AsFd::as_fd), self.state.path());
                 let inherited = Inherited { socket, lifeline, trees: inherited_trees, state, command_group };
                 let pipes = Pipes { stdin, stdout, stderr };
+                if self.plan.is_landlocked() {
+                    landlocked::run(self.plan, inherited, pipes, status)
+                }
                 init::run(self.plan, inherited, pipes, status)
             }
             Fork::Parent(pid, pidfd) => (pid, pidfd),
         };
         drop((others, inherited_trees, command_group));
-        let init = Leash { pid, pidfd, socket };
+        let init = Leash { pid, pidfd, socket, takes_all_along: !self.plan.is_landlocked() };
         let mut ground = match ground.map_or_else(|| Ground::lay(self.plan, self.state), Ok) {
             Ok(ground) => ground,
             Err(failure) => {
@@ -140,6 +143,17 @@ impl Sandbox<'_> {
             }
         };
         self.finish(&init, ground, ending, streams, destination)
+    }
+
+    /// The namespaces that init is born in. Where there are none, we get ready for what that asks of us.
+    fn namespaces(&self) -> Result<i32, StepError> {
+        if self.plan.is_landlocked() {
+            process::be_subreaper().at(Step::GuardInit, "subreaper")?;
+            // Landlock keeps the command from looking into us. Where our uid is its own, this does too.
+            process::set_non_dumpable().at(Step::GuardInit, "non-dumpable")?;
+            return Ok(0);
+        }
+        Ok(libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)
     }
 
     /// Makes what connects the runner with init and with the command.
@@ -175,7 +189,9 @@ impl Sandbox<'_> {
                 file::fchown(pipe.as_fd(), host.uid, host.gid).at(Step::MakePipe, "owner")?;
             }
         }
-        identity::write_maps(init.pid, self.plan.job.user, host, self.plan.privileged)?;
+        if !self.plan.is_landlocked() {
+            identity::write_maps(init.pid, self.plan.job.user, host, self.plan.privileged)?;
+        }
         let mut descriptors = vec![ground.slot.dir.as_fd()];
         descriptors.extend(ground.cgroups.tasks());
         let order = Order::Begin(ground.slot.number, ground.cgroups.held());
@@ -232,15 +248,13 @@ impl Sandbox<'_> {
     ) -> Result<Outcome, Failure> {
         ground.cgroups.release_io();
         init.kill();
-        if ending.report.is_none() {
-            init.end()?;
-        }
+        let early = if ending.report.is_none() || !init.takes_all_along { init.end()? } else { None };
         let (ended, report, departure) = (ending.ended, ending.report, ending.departure);
         let outcome = verdict::outcome(self.plan, self.id.clone(), &ground, ending, streams);
         let outcome = outcome
             .map(|(outcome, in_memory, owners)| self.with_artifacts(outcome, in_memory, &owners, &ground, destination));
         ground.clear();
-        let whole = init.end()?;
+        let whole = early.or(init.end()?);
         drop(ground);
         let mut outcome = outcome?;
         outcome.usage.overhead_cpu_ms = verdict::overhead_cpu_ms(self.plan, report, departure, whole);

@@ -4,7 +4,7 @@
 
 use crate::failure::{At, Step, StepError};
 use crate::sys::{self, Errno, file, process};
-use crate::{cgroup, tree};
+use crate::{cgroup, landlocked, reach, tree};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -47,10 +47,20 @@ impl State {
         }
         .at(Step::OpenState, &shown)?;
         let stat = file::fstat(dir.as_fd()).at(Step::OpenState, &shown)?;
-        if stat.st_uid != uid || stat.st_mode & 0o077 != 0 {
+        // To go through it may be allowed, see `let_through`.
+        if stat.st_uid != uid || stat.st_mode & 0o066 != 0 {
             return Err(Errno(libc::EACCES)).at(Step::OpenState, shown);
         }
         Ok(Self { dir, path })
+    }
+
+    /// Lets the slot's own uid through to what is its in the slot. Others come no further than that: none can list what is
+    /// here, and what is in a slot is closed to all but its owner.
+    pub(crate) fn let_through(&self, slot: &Slot) -> Result<(), StepError> {
+        for dir in [&self.dir, &slot.dir] {
+            file::fchmod(dir.as_fd(), 0o711).at(Step::OpenState, self.path.to_string_lossy())?;
+        }
+        Ok(())
     }
 
     /// Where the slots are on the host.
@@ -63,6 +73,7 @@ impl State {
         let shown = self.path.to_string_lossy();
         for name in tree::names(self.dir.as_fd()).at(Step::OpenState, &shown)? {
             if let Some(dead) = self.lock(&name) {
+                dead.end_user();
                 // One ruin that can't be cleared must not stop every job to come: the next start tries again.
                 let _swept_next_time = dead.remove();
             }
@@ -142,6 +153,15 @@ impl Slot {
     /// Takes the record back.
     pub(crate) fn forget_cgroups(&self) -> Result<(), StepError> {
         file::unlinkat(self.dir.as_fd(), CGROUPS, false).at(Step::TakeSlot, "cgroups")
+    }
+
+    /// Kills who still runs under the number of a dead slot: without namespaces nobody did when runner and warden were
+    /// killed at once. Root's alone; to a user's slots the number means nothing.
+    fn end_user(&self) {
+        let had_tmp = self.path.join(landlocked::TMP).exists();
+        if process::effective_uid() == 0 && self.number >= LOWEST_UID && had_tmp {
+            let _nobody_is_left_by_it = reach::kill_user(self.number);
+        }
     }
 
     /// Removes the slot with all that is in it and in its cgroups. Nothing of the sandbox may run any more. Where a group

@@ -99,6 +99,17 @@ pub(crate) struct Size {
     pub(crate) blind: bool,
 }
 
+impl Size {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            bottomless: self.bottomless || other.bottomless,
+            blind: self.blind || other.blind,
+        }
+    }
+}
+
 /// Adds up the space that a tree takes on disk while programs may be changing it: what vanishes meanwhile is skipped.
 /// Files with several names count once. Also returns the inodes seen, so that open but unlinked files can be added.
 pub(crate) fn size(root: BorrowedFd<'_>) -> (Size, BTreeSet<u64>) {

@@ -352,6 +352,9 @@ impl Watched<'_> {
         if progress.ending.cause.is_none() {
             progress.ending.cause = Some(cause);
             progress.patience = Some(Instant::now() + OBEDIENCE);
+            if !self.init.takes_all_along {
+                self.cgroups.stop_forks();
+            }
             self.init.tell(Order::KillAll);
             self.cgroups.release_io();
         }

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 /// nobody; a workspace in memory has no such gap.
 pub(crate) struct Disk {
     root: OwnedFd,
+    /// A second directory that counts along, on the same terms.
+    beside: Option<OwnedFd>,
     limit: u64,
     /// What was there before the command; only growth counts.
     start: u64,
@@ -36,7 +38,12 @@ impl Disk {
     pub(crate) fn new(root: OwnedFd, limit: u64, is_empty: bool) -> Self {
         let start = if is_empty { 0 } else { tree::size(root.as_fd()).0.bytes };
         let free = file::free_bytes(root.as_fd()).ok();
-        Self { root, limit, start, free, next: Instant::now() + FIRST }
+        Self { root, beside: None, limit, start, free, next: Instant::now() + FIRST }
+    }
+
+    /// Counts what comes to be in another directory, which is empty now, as well.
+    pub(crate) fn with(self, beside: Option<OwnedFd>) -> Self {
+        Self { beside, ..self }
     }
 
     /// When to look next.
@@ -47,7 +54,11 @@ impl Disk {
     /// Looks now. True when the limit is passed.
     pub(crate) fn is_exceeded(&mut self, processes: &[i32]) -> bool {
         let begin = Instant::now();
-        let (size, mut seen) = tree::size(self.root.as_fd());
+        let (mut size, mut seen) = tree::size(self.root.as_fd());
+        if let Some((other, others)) = self.beside.as_ref().map(|beside| tree::size(beside.as_fd())) {
+            size = size.and(other);
+            seen.extend(others);
+        }
         let (unlinked, is_hidden) = self.unlinked(processes, &mut seen);
         let used = (size.bytes + unlinked).saturating_sub(self.start);
         self.next = Instant::now() + (begin.elapsed() * PAUSE).max(SHORTEST);
@@ -66,7 +77,8 @@ impl Disk {
     /// some that can't be seen.
     fn unlinked(&self, processes: &[i32], seen: &mut BTreeSet<u64>) -> (u64, bool) {
         use std::os::unix::fs::MetadataExt;
-        let device = file::fstat(self.root.as_fd()).map(|stat| stat.st_dev).unwrap_or_default();
+        let roots = [Some(&self.root), self.beside.as_ref()].into_iter().flatten();
+        let devices: Vec<_> = roots.filter_map(|root| Some(file::fstat(root.as_fd()).ok()?.st_dev)).collect();
         let (mut bytes, mut is_hidden) = (0, false);
         for thread in processes.iter().flat_map(|pid| threads(*pid)) {
             // Of each thread: one may have a table of its own (unshare(2), CLONE_FILES), and the first may have ended.
@@ -80,7 +92,7 @@ impl Disk {
             for descriptor in descriptors.flatten() {
                 // metadata() goes through the magic link and opens nothing: a FIFO or device can't hold us up.
                 let Ok(found) = std::fs::metadata(descriptor.path()) else { continue };
-                if found.dev() == device && found.nlink() == 0 && found.is_file() && seen.insert(found.ino()) {
+                if devices.contains(&found.dev()) && found.nlink() == 0 && found.is_file() && seen.insert(found.ino()) {
                     bytes += found.blocks() * 512;
                 }
             }

@@ -215,6 +215,19 @@ impl Cgroups {
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
+    /// Lets nobody in the groups fork any more, where processes are counted: what is killed one by one must not grow
+    /// meanwhile.
+    pub(crate) fn stop_forks(&self) {
+        let counted = match self {
+            Self::V1(groups) => groups.get("pids"),
+            Self::V2(groups) => Some(groups.command()),
+            Self::None => None,
+        };
+        if let Some(group) = counted {
+            let _only_slower = file::write(group, c"pids.max", "0");
+        }
+    }
+
     /// Removes the groups, which must be empty. False when one is left.
     pub(crate) fn destroy(&self) -> bool {
         // All of them, whatever becomes of the first.

@@ -116,7 +116,7 @@ impl Groups {
         self.group(controller).is_some()
     }
 
-    fn get(&self, controller: &str) -> Option<BorrowedFd<'_>> {
+    pub(super) fn get(&self, controller: &str) -> Option<BorrowedFd<'_>> {
         self.group(controller).map(|group| group.directory.fd.as_fd())
     }
 

@@ -70,7 +70,8 @@ pub enum NetworkFence {
 pub enum Lifetime {
     /// The kernel: when the first process of a pid namespace ends, all others do (pid_namespaces(7)).
     Kernel,
-    /// The runner, as long as it lives; a process that left the command's process group may survive a SIGKILL of it.
+    /// The runner and a process of ours beside the command: each ends everything when the other dies. A SIGKILL of both at once
+    /// may leave processes of the command's alive, still confined.
     #[default]
     BestEffort,
 }

@@ -7,7 +7,8 @@ use libc::sock_filter;
 
 use super::Program;
 
-// One array a policy: DEFAULT, STRICT, DEBUG, INIT, RESTRICT_SUID_SGID.
+// One array a policy: DEFAULT, STRICT, DEBUG, INIT, RESTRICT_SUID_SGID, NO_NETWORK, NO_UNIX_SOCKETS, SHARED_HOST,
+// CALLERS_FILES.
 include!(concat!(env!("OUT_DIR"), "/seccomp.rs"));
 
 /// The names that a job can give.
@@ -29,6 +30,27 @@ pub fn builtin(name: &str) -> Option<Program> {
 /// allows everything else.
 pub fn restrict_suid_sgid() -> Program {
     program(&RESTRICT_SUID_SGID)
+}
+
+/// No socket but Unix ones, and no connection to any: where the host's network is to be closed without a namespace.
+pub fn no_network() -> Program {
+    program(&NO_NETWORK)
+}
+
+/// No Unix socket but connected pairs: where the host's sockets are to be closed without a namespace, and its network
+/// is not.
+pub fn no_unix_sockets() -> Program {
+    program(&NO_UNIX_SOCKETS)
+}
+
+/// Nothing that processes of one user share, or may do to each other, beyond files and signals.
+pub fn shared_host() -> Program {
+    program(&SHARED_HOST)
+}
+
+/// Nothing that would give a caller's files to others, where the command has his uid.
+pub fn callers_files() -> Program {
+    program(&CALLERS_FILES)
 }
 
 /// For process 1 of the sandbox, which is ours, once it has started the command.

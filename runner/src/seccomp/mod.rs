@@ -18,7 +18,9 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use builtin::{builtin, builtin_names, init, restrict_suid_sgid};
+pub use builtin::{
+    builtin, builtin_names, callers_files, init, no_network, no_unix_sockets, restrict_suid_sgid, shared_host,
+};
 pub use error::PolicyError;
 
 /// The longest policy that [`load`] reads. Docker's own has 17 thousand bytes.

@@ -3,6 +3,7 @@
 
 mod builtin;
 mod interpreter;
+mod landlocked;
 mod refusal;
 
 use std::collections::{BTreeSet, HashMap};
@@ -18,12 +19,16 @@ const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL_PROCESS: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 
 /// All files of `seccomp/`.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 10] = [
     ("default", include_str!("../../../seccomp/default.json")),
     ("strict", include_str!("../../../seccomp/strict.json")),
     ("debug", include_str!("../../../seccomp/debug.json")),
     ("init", include_str!("../../../seccomp/init.json")),
     ("restrict-suid-sgid", include_str!("../../../seccomp/restrict-suid-sgid.json")),
+    ("no-network", include_str!("../../../seccomp/no-network.json")),
+    ("no-unix-sockets", include_str!("../../../seccomp/no-unix-sockets.json")),
+    ("shared-host", include_str!("../../../seccomp/shared-host.json")),
+    ("callers-files", include_str!("../../../seccomp/callers-files.json")),
     ("floor", include_str!("../../../seccomp/floor.json")),
 ];
 

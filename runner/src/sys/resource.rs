@@ -15,6 +15,17 @@ pub(crate) fn lower(resource: libc::__rlimit_resource_t, value: u64) -> Result<u
     Ok(value)
 }
 
+/// Sets the soft limit of one resource alone, so that it can be changed again. Returns the hard one.
+pub(crate) fn set_soft(resource: libc::__rlimit_resource_t, value: u64) -> Result<u64, Errno> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one rlimit into the space that we own, during the call.
+    check_int(unsafe { libc::getrlimit(resource, &raw mut limit) })?;
+    limit.rlim_cur = value.min(limit.rlim_max);
+    // SAFETY: the kernel reads one rlimit during the call.
+    check_int(unsafe { libc::setrlimit(resource, &raw const limit) })?;
+    Ok(limit.rlim_max)
+}
+
 /// Lifts the soft limit of a resource to its hard limit, so that nothing of the caller's shell is left in it.
 pub(crate) fn lift(resource: libc::__rlimit_resource_t) -> Result<(), Errno> {
     lower(resource, u64::MAX).map(drop)

@@ -12,7 +12,7 @@ pub(crate) mod root;
 mod source;
 
 pub(crate) use host::paths as host_paths;
-pub(crate) use source::{Tree, below_writable, caller_trees};
+pub(crate) use source::{Tree, below_writable, caller_trees, open_named};
 
 use crate::failure::{At, Step, StepError};
 use crate::sys::file::Resolve;

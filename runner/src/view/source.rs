@@ -32,16 +32,9 @@ impl Tree {
         Self::take(place, c"", target, attributes).at(step, &shown)
     }
 
-    /// The same for a path that the job names. Where it lies below a directory that the sandbox may write to, an earlier
-    /// job may have put a link in its way: from there on none is followed (as in CVE-2017-1002101).
+    /// The same for a path that the job names.
     fn open_named(job: &Job, path: &str, target: &str, attributes: u64, step: Step) -> Result<Self, StepError> {
-        let Some((base, rest)) = below_writable(job, path) else {
-            return Self::open(&sys::c_string(path).at(step, path)?, target, attributes, step);
-        };
-        let base = file::open(base, libc::O_PATH | libc::O_DIRECTORY).at(step, path)?;
-        let rest = sys::c_string(rest.as_os_str().as_bytes()).at(step, path)?;
-        let place = file::openat2(base.as_fd(), &rest, libc::O_PATH, 0, Resolve::BeneathNoSymlinks).at(step, path)?;
-        Self::take(place, c"", target, attributes).at(step, path)
+        Self::take(open_named(job, path, step)?, c"", target, attributes).at(step, path)
     }
 
     fn take(dir: OwnedFd, name: &CStr, target: &str, attributes: u64) -> Result<Self, sys::Errno> {
@@ -50,6 +43,17 @@ impl Tree {
         let is_directory = file::fstat(mount.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
         Ok(Self { mount, target: target.to_owned(), is_directory, is_part_of_root: false, link: None })
     }
+}
+
+/// Opens a path that the job names. Where it lies below a directory that the sandbox may write to, an earlier job may have
+/// put a link in its way: from there on none is followed (as in CVE-2017-1002101).
+pub(crate) fn open_named(job: &Job, path: &str, step: Step) -> Result<OwnedFd, StepError> {
+    let Some((base, rest)) = below_writable(job, path) else {
+        return file::open(path, libc::O_PATH).at(step, path);
+    };
+    let base = file::open(base, libc::O_PATH | libc::O_DIRECTORY).at(step, path)?;
+    let rest = sys::c_string(rest.as_os_str().as_bytes()).at(step, path)?;
+    file::openat2(base.as_fd(), &rest, libc::O_PATH, 0, Resolve::BeneathNoSymlinks).at(step, path)
 }
 
 /// The directory of the host that the sandbox may write to and that `path` lies below, with the rest of the path. By

@@ -19,6 +19,7 @@ pub(super) fn job(options: &RunOptions) -> Result<Job, String> {
     let command = Argv::try_from(options.command.clone()).map_err(|error| error.to_string())?;
     let mut job = Job::new(command);
     job.id = options.id.clone();
+    job.mode = options.mode();
     job.network = options.network();
     job.user = options.user.unwrap_or_default();
     if let Some(cwd) = &options.cwd {

@@ -4,7 +4,7 @@
 use crate::cli::toolchain::Toolchain;
 use crate::cli::value;
 use clap::Args;
-use pinfold::{Cpuset, Limit, Mount, Network, Requirement, SandboxId, User};
+use pinfold::{Cpuset, Limit, Mode, Mount, Network, Requirement, SandboxId, User};
 use std::path::PathBuf;
 
 /// Run a command in a fresh sandbox
@@ -40,6 +40,14 @@ pub(crate) struct RunOptions {
     /// Without this the command sees pipes, never our terminal.
     #[arg(short, long)]
     pub(super) tty: bool,
+
+    /// Confine by namespaces or landlock (default: namespaces)
+    ///
+    /// `landlock` is for containers that deny namespaces: paths and processes are the host's, and less is held; docs/job.md
+    /// says what. For example: `--mode landlock`.
+    #[arg(long, value_name = "MODE", hide_possible_values = true,
+        value_parser = clap::builder::PossibleValuesParser::new(["namespaces", "landlock"]))]
+    pub(super) mode: Option<String>,
 
     /// Name the sandbox (default: generated)
     ///
@@ -256,6 +264,11 @@ pub(crate) struct RunOptions {
 }
 
 impl RunOptions {
+    /// By what the command is confined.
+    pub(super) fn mode(&self) -> Mode {
+        if self.mode.as_deref() == Some("landlock") { Mode::Landlock } else { Mode::Namespaces }
+    }
+
     /// The network, which is none unless asked for.
     pub(super) fn network(&self) -> Network {
         if self.net.as_deref() == Some("host") { Network::Host } else { Network::None }
