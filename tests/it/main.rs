@@ -16,6 +16,7 @@ mod figures; // each figure of `usage` against something independent
 mod honest; // programs that must go on working
 mod input; // what the runner reads and what a job writes: neither is trusted
 mod kernel_surface; // which system calls are refused, and how
+mod landlocked; // what stands where there are no namespaces, and what can't be had there
 mod library; // what the library promises to its hosts, with real and with lying runners
 mod lifetime; // everything dies with the job, and nothing delays it
 mod limits; // each limit attacked

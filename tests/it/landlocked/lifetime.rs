@@ -1,0 +1,164 @@
+//! How long things live where no pid namespace ends with its first process: what the warden and the runner do by hand.
+
+use super::{job, probe, sh};
+use crate::lifetime::with_lifeline;
+use crate::sandbox::{Running, Scratch, children, eventually, kill};
+use crate::support::is_root;
+use pinfold_runner::Status;
+use serde_json::json;
+use std::fs;
+use std::time::Duration;
+
+/// Far below how long what is being waited for would take by itself.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The host's pid of the command, once it is called `name`.
+pub(super) fn command(running: &Running, name: &str) -> i32 {
+    let mut found = None;
+    eventually("the command runs", || {
+        let all = children(running.pid()).into_iter().flat_map(children);
+        found = all.into_iter().find(|pid| is_called(*pid, name));
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn is_called(pid: i32, name: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|found| found.trim_end() == name)
+}
+
+fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn whoever_leaves_the_process_group_dies_with_the_job() {
+    // That none is left is looked at after every job of this suite.
+    let scratch = Scratch::new();
+    for _ in 0..50 {
+        assert_eq!(probe(&scratch, "process", &["daemon"]).run().exited(), "daemon made\n");
+    }
+    let script =
+        "setsid sh -c 'setsid sleep 1000 & sleep 1000' >/dev/null 2>&1 & nohup sleep 1000 >/dev/null 2>&1 & echo end";
+    assert_eq!(sh(script).run().exited(), "end\n");
+}
+
+#[test]
+fn whoever_forks_for_ever_dies_with_the_job() {
+    let scratch = Scratch::new();
+    for run in 0..50 {
+        // Its first process ends at once, and its children go on; every other time no limit ends that.
+        let pids = if run % 2 == 0 { json!(50) } else { json!("max") };
+        let answer = probe(&scratch, "process", &["chain"]).limit("pids", pids).limit("wall_ms", 60_000).run();
+        assert!(answer.took < SOON, "{:?}", answer.took);
+    }
+    for kind in ["bomb", "short-spinners", "spinners", "zombies", "orphans"] {
+        for _ in 0..10 {
+            let answer = probe(&scratch, "process", &[kind, "3"]).limit("pids", 50).limit("wall_ms", 300).run();
+            assert!([Status::TimedOut, Status::Exited].contains(&answer.outcome.status), "{kind}: {}", answer.json);
+            assert!(answer.took < SOON, "{kind} took {:?}", answer.took);
+        }
+    }
+}
+
+#[test]
+fn the_deadline_holds_against_every_trick() {
+    let scratch = Scratch::new();
+    for kind in ["sleep", "stop", "ignore", "exit-0"] {
+        let answer = probe(&scratch, "process", &[kind]).limit("wall_ms", 400).run();
+        answer.is(Status::TimedOut);
+        assert!(answer.took < SOON, "{kind} took {:?}", answer.took);
+    }
+}
+
+#[test]
+fn a_background_process_that_holds_stdout_delays_nothing() {
+    let scratch = Scratch::new();
+    let answer = probe(&scratch, "process", &["hold-stdout"]).limit("wall_ms", 60_000).run();
+    assert_eq!(answer.exited(), "parent ends\n");
+    assert!(answer.took < SOON);
+}
+
+#[test]
+fn a_cancelled_job_is_told_as_such() {
+    let running = sh("echo begun; exec sleep 1000").limit("wall_ms", 90_000).spawn();
+    command(&running, "sleep");
+    kill(running.pid(), libc::SIGTERM);
+    assert_eq!(running.answer().is(Status::Cancelled).stdout(), "begun\n");
+
+    let scratch = Scratch::new();
+    let (running, lifeline) = with_lifeline(job(&["sleep", "1000"]).limit("wall_ms", 90_000), &scratch);
+    command(&running, "sleep");
+    drop(lifeline);
+    running.answer().is(Status::Cancelled);
+}
+
+/// A command that has left its process group and session behind in every way, and its daemons.
+const SCATTERED: &str =
+    "setsid sleep 1000 & (setsid setsid sleep 1000 &); setsid sh -c 'sleep 1000 & sleep 1000' & exec sleep 1000";
+
+#[test]
+fn when_the_runner_is_killed_the_warden_ends_everything() {
+    for _ in 0..10 {
+        let running = sh(SCATTERED).limit("wall_ms", 90_000).spawn();
+        command(&running, "sleep");
+        kill(running.pid(), libc::SIGKILL);
+        running.sweep();
+    }
+}
+
+#[test]
+fn when_the_warden_is_killed_the_runner_ends_everything() {
+    for signal in [libc::SIGKILL, libc::SIGSTOP] {
+        let running = sh(SCATTERED).limit("wall_ms", 3000).spawn();
+        command(&running, "sleep");
+        kill(children(running.pid())[0], signal);
+        let answer = running.answer();
+        if signal == libc::SIGKILL {
+            assert_eq!(
+                answer.outcome.error.as_ref().map(|error| error.code.as_str()),
+                Some("init_died"),
+                "{}",
+                answer.json
+            );
+        } else {
+            // It hears nothing any more, so the runner does without it.
+            answer.is(Status::TimedOut);
+        }
+        assert!(answer.took < SOON);
+    }
+}
+
+#[test]
+fn when_both_are_killed_the_command_dies_and_root_sweeps_the_rest() {
+    let running = sh(SCATTERED).limit("wall_ms", 90_000).spawn();
+    let first = command(&running, "sleep");
+    let warden = children(running.pid())[0];
+    let daemons: Vec<i32> = children(first).into_iter().chain(children(warden)).collect();
+    // Neither may see the other die.
+    kill(running.pid(), libc::SIGSTOP);
+    kill(warden, libc::SIGKILL);
+    kill(running.pid(), libc::SIGKILL);
+    eventually("the command's first process is dead", || !is_alive(first));
+    if is_root() {
+        return running.sweep();
+    }
+    // The documented gap: what left the first process's side lives on, confined, until somebody ends it.
+    daemons.into_iter().filter(|pid| is_called(*pid, "sleep")).for_each(|pid| kill(pid, libc::SIGKILL));
+    end_by_environment(&running);
+    running.sweep();
+}
+
+/// Ends what is left of a job by the variable that tells its workspace.
+fn end_by_environment(running: &Running) {
+    let marker = running.state.text("state");
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environment.windows(marker.len()).any(|window| window == marker.as_bytes())
+            && let Ok(pid) = entry.file_name().to_string_lossy().parse()
+        {
+            kill(pid, libc::SIGKILL);
+        }
+    }
+}
