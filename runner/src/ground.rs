@@ -185,6 +185,7 @@ fn check_requirements(plan: &Plan<'_>, isolation: &Isolation, cgroups: &Cgroups)
         let hint = match missing.name() {
             "landlock" => "the kernel has no Landlock: it must be built in and named in the boot option `lsm=`",
             "groups" => "an ordinary user can't drop supplementary groups; start Pinfold as root or as a user without",
+            "workspace" if plan.is_landlocked() => "a workspace of an exact size needs a mount namespace",
             "workspace" => "use `\"workspace\": \"tmpfs\"`, whose size is exact",
             _ => CGROUP_HINT,
         };
