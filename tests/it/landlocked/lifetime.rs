@@ -16,8 +16,9 @@ const SOON: Duration = Duration::from_secs(20);
 pub(super) fn command(running: &Running, name: &str) -> i32 {
     let mut found = None;
     eventually("the command runs", || {
-        let all = children(running.pid()).into_iter().flat_map(children);
-        found = all.into_iter().find(|pid| is_called(*pid, name));
+        // The warden's first child; orphans that it took on come after.
+        let mut first = children(running.pid()).into_iter().filter_map(|warden| children(warden).first().copied());
+        found = first.find(|pid| is_called(*pid, name));
         found.is_some()
     });
     found.unwrap()
