@@ -24,6 +24,7 @@ mod numbers;
 mod owners;
 mod plan;
 mod processes;
+mod quota;
 mod reexec;
 mod rlimit;
 mod run;
