@@ -128,6 +128,12 @@ impl JobBuilder {
         self.with(|job| job.limits.workspace_bytes = Some(bytes(limit)))
     }
 
+    /// Limits files, directories and links in the workspace, 1 to 2^40; by default 1,048,576, in memory one for each 2 KiB, and
+    /// an existing directory not. `workspace_exceeded`, or ENOSPC in memory.
+    pub fn workspace_files(self, limit: impl IntoLimit<u64>) -> Self {
+        self.with(|job| job.limits.workspace_inodes = Some(limit.into_limit()))
+    }
+
     /// Limits `/tmp`, 4096 to 2^50 bytes; by default half of the memory. Then ENOSPC.
     pub fn tmp_size(self, limit: impl IntoLimit<ByteSize>) -> Self {
         self.with(|job| job.limits.tmp_bytes = Some(bytes(limit)))

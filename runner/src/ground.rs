@@ -6,7 +6,7 @@ use crate::plan::Plan;
 use crate::state::{Slot, State};
 use crate::sys::{Errno, file};
 use crate::watch::Disk;
-use crate::{block_device, cgroup, identity, landlocked, tree};
+use crate::{block_device, cgroup, identity, landlocked, processes, quota, tree};
 use pinfold_runner::{
     Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, NetworkFence, Workspace, WorkspaceMechanism,
 };
@@ -57,11 +57,29 @@ impl Ground {
                 }
             }
         };
-        let isolation = isolation(plan, &cgroups);
-        let disk = disk_watch(plan, workspace.as_ref(), tmp);
+        // A private TMPDIR counts along, which no quota of the workspace's would hold.
+        let has_quota = plan.privileged
+            && !plan.is_landlocked()
+            && plan.job.workspace == Workspace::Temp
+            && workspace.as_ref().is_some_and(|workspace| quota::hold(workspace.as_fd(), slot.number, plan.room));
+        let isolation = isolation(plan, &cgroups, has_quota);
+        let watched = workspace.as_ref().filter(|_| !has_quota);
+        let disk = match disk_watch(plan, watched, tmp) {
+            Ok(disk) => disk,
+            Err(error) => {
+                // Nothing runs in them yet.
+                let _swept_next_time = cgroups.destroy() && slot.remove().is_ok();
+                return Err(error.into());
+            }
+        };
         let ground = Self { slot, workspace, cgroups, isolation, disk, is_cleared: false };
         check_requirements(plan, &ground.isolation, &ground.cgroups)?;
         Ok(ground)
+    }
+
+    /// Whether the runner looks after memory.
+    pub(crate) fn watches_memory(&self) -> bool {
+        self.isolation.memory == Mechanism::Watched
     }
 
     /// Removes all but the slot itself, whose lock holds the number until nothing runs under it any more.
@@ -83,10 +101,12 @@ impl Drop for Ground {
     }
 }
 
-fn disk_watch(plan: &Plan<'_>, workspace: Option<&OwnedFd>, tmp: Option<OwnedFd>) -> Option<Disk> {
-    let limit = plan.watched_bytes?;
-    let root = workspace?.try_clone().ok()?;
-    Some(Disk::new(root, limit, plan.job.workspace == Workspace::Temp).with(tmp))
+fn disk_watch(plan: &Plan<'_>, workspace: Option<&OwnedFd>, tmp: Option<OwnedFd>) -> Result<Option<Disk>, StepError> {
+    let (Some(workspace), true) = (workspace, plan.room.is_limited()) else { return Ok(None) };
+    let is_empty = plan.job.workspace == Workspace::Temp;
+    let root = workspace.try_clone().map_err(Errno::from).at(Step::OpenWorkspace, "its size")?;
+    let disk = Disk::new(root, plan.room, is_empty).at(Step::OpenWorkspace, "its size")?;
+    Ok(Some(disk.with(tmp)))
 }
 
 /// Opens the workspace's directory on the host: made here when it is temporary.
@@ -130,8 +150,9 @@ fn open_tmp(plan: &Plan<'_>, state: &State, slot: &Slot) -> Result<Option<OwnedF
 
 const WORKSPACE: &CStr = c"workspace";
 
-fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
+fn isolation(plan: &Plan<'_>, cgroups: &Cgroups, has_quota: bool) -> Isolation {
     let limits = &plan.job.limits;
+    let on_disk = if has_quota { WorkspaceMechanism::Quota } else { WorkspaceMechanism::Watched };
     // Where no cgroup holds a limit, `rlimit` sets one for each process, if the job has that limit at all: limit by limit,
     // since a host may have one controller and lack the next.
     let mechanism = |held: bool, limited: bool| match (held, limited) {
@@ -146,7 +167,12 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
         seccomp: Some(plan.job.seccomp.name().to_owned()),
         landlock: plan.landlock,
         cgroup: cgroups.version(),
-        memory: mechanism(cgroups.memory(), limits.memory_bytes != Limit::Max),
+        memory: match mechanism(cgroups.memory(), limits.memory_bytes != Limit::Max) {
+            Mechanism::Cgroup => Mechanism::Cgroup,
+            // All processes together by looking, and beside it RLIMIT_DATA for each.
+            _ if limits.memory_bytes != Limit::Max && processes::can_be_listed() => Mechanism::Watched,
+            other => other,
+        },
         // RLIMIT_NPROC counts the sandbox's own user, and is set beside a cgroup too.
         pids: match mechanism(cgroups.pids(), limits.pids != Limit::Max) {
             Mechanism::Rlimit if plan.others_of_user.is_none() => Mechanism::None,
@@ -162,7 +188,13 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
         io: cgroup_if(cgroups.io()),
         workspace: match plan.job.workspace {
             Workspace::Tmpfs => WorkspaceMechanism::Tmpfs,
-            _ if plan.watched_bytes.is_some() => WorkspaceMechanism::Watched,
+            _ if plan.room.bytes.is_some() => on_disk,
+            _ => WorkspaceMechanism::None,
+        },
+        workspace_inodes: match plan.job.workspace {
+            Workspace::Tmpfs if limits.workspace_inodes != Some(Limit::Max) => WorkspaceMechanism::Tmpfs,
+            Workspace::Tmpfs => WorkspaceMechanism::None,
+            _ if plan.room.inodes.is_some() => on_disk,
             _ => WorkspaceMechanism::None,
         },
         groups: if !plan.privileged && identity::has_groups() { Groups::Caller } else { Groups::None },
@@ -172,7 +204,6 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups) -> Isolation {
             (true, true) => NetworkFence::Seccomp,
         },
         lifetime: if plan.is_landlocked() { Lifetime::BestEffort } else { Lifetime::Kernel },
-        ..Isolation::default()
     }
 }
 
@@ -186,7 +217,9 @@ fn check_requirements(plan: &Plan<'_>, isolation: &Isolation, cgroups: &Cgroups)
             "landlock" => "the kernel has no Landlock: it must be built in and named in the boot option `lsm=`",
             "groups" => "an ordinary user can't drop supplementary groups; start Pinfold as root or as a user without",
             "workspace" if plan.is_landlocked() => "a workspace of an exact size needs a mount namespace",
-            "workspace" => "use `\"workspace\": \"tmpfs\"`, whose size is exact",
+            "workspace" => {
+                "use `\"workspace\": \"tmpfs\"`, whose size is exact, or, as root, a state directory on ext4 or XFS mounted with `prjquota`"
+            }
             _ => CGROUP_HINT,
         };
         return Err(failure.with_hint(hint));

@@ -18,9 +18,9 @@ use crate::reach::Reach;
 use crate::rlimit::Held;
 use crate::spent::Spent;
 use crate::sys::process::{self, Fork};
-use crate::sys::{capability, entry, file, poll, seccomp, signal, socket, terminal};
+use crate::sys::{capability, entry, file, perf, poll, seccomp, signal, socket, terminal};
 use crate::view::{self, Tree, etc};
-use pinfold_runner::{Workspace, seccomp as policies};
+use pinfold_runner::{Limit, Workspace, seccomp as policies};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -93,7 +93,10 @@ fn live(
     // Copies of the host's mounts: until `become_user` our rights on files are still the starter's. Meanwhile the runner
     // takes the slot, makes the cgroups and writes the id maps.
     let mut collected = view::collect(plan.job, trees)?;
-    let (slot, held, _lock, tasks) = await_begin(socket.as_fd());
+    let Begin { slot, held, lock: _lock, tasks } = await_begin(socket.as_fd());
+    if plan.job.limits.cpu_ms != Limit::Max && !held.cpu_time {
+        hand_out_meter(command, socket.as_fd())?;
+    }
     handoff.send_entry(&tasks, held)?;
     drop(tasks);
     if plan.job.workspace == Workspace::Temp {
@@ -105,7 +108,7 @@ fn live(
     process::die_with_parent().at(Step::GuardInit, "parent-death signal")?;
     let signals = signal::signalfd(&[libc::SIGCHLD]).at(Step::GuardInit, "signalfd")?;
 
-    let root = view::build(plan.job, collected, plan.sizes)?;
+    let view::Built { root, in_memory } = view::build(plan.job, collected, plan.sizes)?;
     if plan.own_network() {
         // Made by the command's process. `/proc/1/net` shows the same as its own, and nothing of the host's.
         let network = handoff.receive_network()?;
@@ -113,6 +116,10 @@ fn live(
     }
     process::sethostname(etc::HOSTNAME).at(Step::SetHostname, etc::HOSTNAME)?;
     hand_out_workspace(plan, socket.as_fd())?;
+    if plan.job.limits.memory_bytes != Limit::Max && !held.memory {
+        hand_out_places(&in_memory, socket.as_fd())?;
+    }
+    drop(in_memory);
     let terminal = open_terminal(plan, socket.as_fd())?;
 
     handoff.send_ready(&Ready { root, terminal })?;
@@ -129,17 +136,24 @@ fn live(
     serve(plan, Served { command, socket, lifeline, signals, numbers: Some(numbers), gauge, reach })
 }
 
+/// The runner's word that the ground is laid.
+pub(crate) struct Begin {
+    pub(crate) slot: u32,
+    pub(crate) held: Held,
+    /// The slot's directory. It stays open: its lock is ours as well, so nobody sweeps while init lives.
+    pub(crate) lock: OwnedFd,
+    pub(crate) tasks: Vec<OwnedFd>,
+}
+
 /// Waits for the runner's word. If it has none to give, it is dead or has failed, and tells of that itself.
-///
-/// The slot's directory comes with it, and stays open: its lock is ours as well, so nobody sweeps while init lives.
-pub(crate) fn await_begin(socket: BorrowedFd<'_>) -> (u32, Held, OwnedFd, Vec<OwnedFd>) {
+pub(crate) fn await_begin(socket: BorrowedFd<'_>) -> Begin {
     let mut buffer = [0; Order::BYTES];
     if let Ok((Order::BYTES, mut descriptors)) = socket::receive(socket, &mut buffer)
         && let Some(Order::Begin(slot, held)) = Order::decode(&buffer)
         && !descriptors.is_empty()
     {
         let lock = descriptors.remove(0);
-        return (slot, held, lock, descriptors);
+        return Begin { slot, held, lock, tasks: descriptors };
     }
     process::exit_now(1)
 }
@@ -161,6 +175,23 @@ fn hand_out_workspace(plan: &Plan<'_>, socket: BorrowedFd<'_>) -> Result<(), Ste
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
     let directory = file::open(pinfold_runner::WORKSPACE, flags).at(Step::OpenWorkspace, "/workspace")?;
     socket::send(socket, &News::Workspace.encode(), &[directory.as_fd()]).at(Step::OpenWorkspace, "/workspace")
+}
+
+/// A counter of all that the command and its descendants will use. It is init's: whoever opened one can switch it off
+/// (PR_TASK_PERF_EVENTS_DISABLE, prctl(2)). Many kernels and containers let no ordinary user have one; then the runner adds up
+/// what it sees.
+fn hand_out_meter(command: i32, socket: BorrowedFd<'_>) -> Result<(), StepError> {
+    let Ok(counter) = perf::task_clock(command) else { return Ok(()) };
+    socket::send(socket, &News::Meter.encode(), &[counter.as_fd()]).at(Step::MakePipe, "the counter of CPU time")
+}
+
+/// What the sandbox has in memory, for the runner to see how full it is.
+fn hand_out_places(in_memory: &[OwnedFd], socket: BorrowedFd<'_>) -> Result<(), StepError> {
+    // Whoever opens it decides whose segments it shows; a kernel without System V's has no such file.
+    let segments = file::open("/proc/sysvipc/shm", libc::O_RDONLY).ok();
+    let news = News::Places { has_segments: segments.is_some() };
+    let places: Vec<_> = segments.iter().chain(in_memory).map(AsFd::as_fd).collect();
+    socket::send(socket, &news.encode(), &places).at(Step::MakePipe, "what is in memory")
 }
 
 /// A terminal of the sandbox's own devpts: the caller's is never seen inside. The runner gets its master.

@@ -25,6 +25,7 @@ mod numbers;
 mod owners;
 mod plan;
 mod processes;
+mod quota;
 mod reach;
 mod reexec;
 mod rlimit;

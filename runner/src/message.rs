@@ -55,6 +55,10 @@ pub(crate) enum News {
     Terminal,
     /// The workspace's directory comes with this message.
     Workspace,
+    /// The counter of the command's CPU time comes with this message.
+    Meter,
+    /// What is in memory comes with this message: the table of System V segments, if there is one, then the tmpfs.
+    Places { has_segments: bool },
     /// The command has ended, and everything else is dead and reaped.
     Ended(Box<Report>),
 }
@@ -86,6 +90,8 @@ impl News {
         match self {
             Self::Terminal => vec![b't'],
             Self::Workspace => vec![b'w'],
+            Self::Meter => vec![b'm'],
+            Self::Places { has_segments } => vec![b'p', u8::from(*has_segments)],
             Self::Ended(report) => report.encode(),
         }
     }
@@ -94,6 +100,8 @@ impl News {
         match *bytes.first()? {
             b't' => Some(Self::Terminal),
             b'w' => Some(Self::Workspace),
+            b'm' => Some(Self::Meter),
+            b'p' => Some(Self::Places { has_segments: *bytes.get(1)? != 0 }),
             b'e' => Report::decode(bytes).map(Box::new).map(Self::Ended),
             _ => None,
         }

@@ -7,6 +7,7 @@ use crate::spent::Start;
 use crate::state;
 use crate::sys::{self, process};
 use crate::view::{Size, Sizes};
+use crate::watch::Room;
 use pinfold_runner::seccomp::{self, Program};
 use pinfold_runner::{Failure, Job, Limit, Mode, Network, Seccomp, User, Workspace};
 use std::time::{Duration, Instant};
@@ -17,8 +18,8 @@ pub(crate) struct Plan<'a> {
     /// Whether root started us: then the sandbox has a uid of its own and the caller's paths are opened by root.
     pub(crate) privileged: bool,
     pub(crate) sizes: Sizes,
-    /// The most that a workspace on disk may grow, in bytes.
-    pub(crate) watched_bytes: Option<u64>,
+    /// How much a workspace on disk may grow.
+    pub(crate) room: Room,
     pub(crate) policy: Program,
     /// Whether making set-id files is refused: where the command can write to a directory of the host.
     pub(crate) forbids_set_id: bool,
@@ -58,11 +59,6 @@ impl<'a> Plan<'a> {
     ) -> Result<Self, Failure> {
         check_targets(job)?;
         let privileged = process::effective_uid() == 0 && identity::can_map(state::uids()?);
-        let on_disk = match job.workspace {
-            Workspace::Temp => job.limits.workspace_bytes.unwrap_or(Limit::At(1 << 30)).value(),
-            Workspace::Path(_) => job.limits.workspace_bytes.unwrap_or(Limit::Max).value(),
-            Workspace::Tmpfs => None,
-        };
         // Init, or the warden, has the sandbox's uid, and nobody else.
         let mut others_of_user = Some(1);
         if job.mode == Mode::Landlock {
@@ -76,7 +72,7 @@ impl<'a> Plan<'a> {
             job,
             privileged,
             sizes: sizes(job),
-            watched_bytes: on_disk,
+            room: room(job),
             policy: policy(&job.seccomp)?,
             forbids_set_id: matches!(job.workspace, Workspace::Path(_))
                 || job.mounts.iter().any(|mount| mount.writable),
@@ -149,6 +145,19 @@ fn check_targets(job: &Job) -> Result<(), Failure> {
     Ok(())
 }
 
+fn room(job: &Job) -> Room {
+    let (bytes, inodes) = match job.workspace {
+        Workspace::Temp => (Limit::At(1 << 30), Limit::At(1 << 20)),
+        Workspace::Path(_) => (Limit::Max, Limit::Max),
+        // It has its size, and nothing on disk.
+        Workspace::Tmpfs => return Room::default(),
+    };
+    Room {
+        bytes: job.limits.workspace_bytes.unwrap_or(bytes).value(),
+        inodes: job.limits.workspace_inodes.unwrap_or(inodes).value(),
+    }
+}
+
 fn sizes(job: &Job) -> Sizes {
     let half = match job.limits.memory_bytes {
         Limit::At(bytes) => Size::Bytes(bytes / 2),
@@ -163,6 +172,7 @@ fn sizes(job: &Job) -> Sizes {
         tmp: size(job.limits.tmp_bytes),
         shm: size(Some(job.limits.shm_bytes)),
         workspace: size(job.limits.workspace_bytes),
+        workspace_inodes: job.limits.workspace_inodes,
     }
 }
 

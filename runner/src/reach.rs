@@ -95,7 +95,7 @@ fn kill_descendants() {
     let mut killed = BTreeSet::new();
     for _ in 0..LOOKS {
         let before = killed.len();
-        processes::visit_below(own, |pid| {
+        processes::each_below(own, |pid| {
             if killed.insert(pid) {
                 let _ended_meanwhile = signal::kill(pid, libc::SIGKILL);
             }

@@ -18,7 +18,7 @@ use crate::sys::process::{self, Fork};
 use crate::sys::{self, Errno, file, pipe, signal, socket};
 use crate::view::caller_trees;
 use crate::wait::{self, Ending, Told, Watched};
-use crate::watch::{Cpu, Disk};
+use crate::watch::{Cpu, Memory, Watch};
 use crate::{cgroup, identity, landlocked, verdict};
 use pinfold_runner::{Failure, Job, Outcome, Root, Workspace};
 use std::os::fd::{AsFd, OwnedFd};
@@ -126,10 +126,14 @@ impl Sandbox<'_> {
                 return Err(failure);
             }
         };
-        let disk = ground.disk.take();
+        let watch = Watch {
+            cpu: job.limits.cpu_ms.value().map(Cpu::new),
+            memory: job.limits.memory_bytes.value().filter(|_| ground.watches_memory()).map(Memory::new),
+            disk: ground.disk.take(),
+        };
         let told = ends.status.try_clone().ok();
         let begun = self.begin(&init, &ground, owned_by);
-        let watched = begun.and_then(|()| self.watched(&init, &ground, signals, ends, descriptors, disk));
+        let watched = begun.and_then(|()| self.watched(&init, &ground, signals, ends, descriptors, watch));
         let (ending, streams) = match watched {
             Ok(watched) => watched.until_end(),
             Err(error) => {
@@ -213,7 +217,7 @@ impl Sandbox<'_> {
         signals: OwnedFd,
         ends: Ends,
         descriptors: Descriptors,
-        disk: Option<Disk>,
+        watch: Watch,
     ) -> Result<Watched<'a>, StepError> {
         let job = self.plan.job;
         let cap = job.limits.output_bytes.value();
@@ -230,8 +234,7 @@ impl Sandbox<'_> {
             stdout: Output::new(ends.stdout, sink(descriptors.stdout), cap).at(Step::MakePipe, "stdout")?,
             stderr: Output::new(ends.stderr, sink(descriptors.stderr), cap).at(Step::MakePipe, "stderr")?,
             wall: job.limits.wall_ms.value().map(Duration::from_millis),
-            cpu: job.limits.cpu_ms.value().map(Cpu::new),
-            disk,
+            watch,
             cgroups: &ground.cgroups,
         })
     }

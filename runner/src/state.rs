@@ -4,7 +4,7 @@
 
 use crate::failure::{At, Step, StepError};
 use crate::sys::{self, Errno, file, process};
-use crate::{cgroup, landlocked, reach, tree};
+use crate::{cgroup, landlocked, quota, reach, tree};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -177,6 +177,7 @@ impl Slot {
             }
         }
         self.clear()?;
+        quota::lift(self.dir.as_fd(), self.number);
         let name = sys::c_string(self.number.to_string())?;
         file::unlinkat(self.parent.as_fd(), &name, true)
     }

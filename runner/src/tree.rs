@@ -85,7 +85,7 @@ fn is_directory(dir: BorrowedFd<'_>, name: &CString) -> Result<bool, Errno> {
 /// descriptor, and no honest program goes this deep (PATH_MAX is reached at 2048).
 const DEEPEST: usize = 400;
 
-/// What even an empty file counts for in bytes, so that inodes are limited too: as a tmpfs of ours counts them.
+/// What even an empty file counts for in bytes: as a tmpfs of ours counts them.
 const SMALLEST: u64 = 2048;
 
 /// What a tree holds.
@@ -93,10 +93,14 @@ const SMALLEST: u64 = 2048;
 pub(crate) struct Size {
     /// Space on disk in bytes: blocks, so sparse files count for what they take; an empty file counts for a little.
     pub(crate) bytes: u64,
+    /// Files, directories and links, the tree's own root not among them.
+    pub(crate) inodes: u64,
     /// Whether the tree is deeper than anyone can look.
     pub(crate) bottomless: bool,
     /// Whether something in it could not be looked into.
     pub(crate) blind: bool,
+    /// Whether the looking was broken off, so that there is more than this.
+    pub(crate) unfinished: bool,
 }
 
 impl Size {
@@ -104,30 +108,47 @@ impl Size {
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             bytes: self.bytes + other.bytes,
+            inodes: self.inodes + other.inodes,
             bottomless: self.bottomless || other.bottomless,
             blind: self.blind || other.blind,
+            unfinished: self.unfinished || other.unfinished,
         }
     }
 }
 
-/// Adds up the space that a tree takes on disk while programs may be changing it: what vanishes meanwhile is skipped.
-/// Files with several names count once. Also returns the inodes seen, so that open but unlinked files can be added.
-pub(crate) fn size(root: BorrowedFd<'_>) -> (Size, BTreeSet<u64>) {
+/// Adds up what a tree takes on disk while programs may be changing it: what vanishes meanwhile is skipped. Files with
+/// several names count once. Also returns the inodes seen, so that open but unlinked files can be added. Every now and then
+/// `enough` is asked whether to break off.
+pub(crate) fn size(root: BorrowedFd<'_>, mut enough: impl FnMut(&Size) -> bool) -> (Size, BTreeSet<u64>) {
     let mut size = Size::default();
     let mut seen = BTreeSet::new();
     let device = file::fstat(root).map(|stat| stat.st_dev).unwrap_or_default();
+    // Directories that are open, each with the names that were read and not looked at: never a whole large one's.
     let mut stack: Vec<(OwnedFd, Vec<CString>)> = Vec::new();
-    match file::openat(Some(root), c".", DIRECTORY, 0).and_then(|top| Ok((names(top.as_fd())?, top))) {
-        Ok((inside, top)) => stack.push((top, inside)),
+    match file::openat(Some(root), c".", DIRECTORY, 0) {
+        Ok(top) => stack.push((top, Vec::new())),
         Err(_) => size.blind = true,
     }
+    let mut looks = 0u32;
     loop {
         let depth = stack.len();
         let Some((dir, pending)) = stack.last_mut() else { return (size, seen) };
         let Some(name) = pending.pop() else {
-            stack.pop();
+            match file::next_names(dir.as_fd()) {
+                Ok(Some(more)) => *pending = more,
+                ended => {
+                    // A directory that was removed meanwhile has an end too.
+                    size.blind |= ended.is_err_and(|errno| errno != Errno(libc::ENOENT));
+                    stack.pop();
+                }
+            }
             continue;
         };
+        looks += 1;
+        if looks.is_multiple_of(1024) && enough(&size) {
+            size.unfinished = true;
+            return (size, seen);
+        }
         let Ok(stat) = file::fstatat(dir.as_fd(), &name) else { continue };
         if stat.st_dev != device {
             continue;
@@ -135,16 +156,15 @@ pub(crate) fn size(root: BorrowedFd<'_>) -> (Size, BTreeSet<u64>) {
         let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
         if is_directory || stat.st_nlink == 1 || seen.insert(stat.st_ino) {
             size.bytes += (stat.st_blocks as u64 * 512).max(SMALLEST);
+            size.inodes += 1;
         }
         if is_directory {
             if depth >= DEEPEST {
                 size.bottomless = true;
                 continue;
             }
-            match file::openat(Some(dir.as_fd()), &name, DIRECTORY, 0)
-                .and_then(|inner| Ok((names(inner.as_fd())?, inner)))
-            {
-                Ok((inside, inner)) => stack.push((inner, inside)),
+            match file::openat(Some(dir.as_fd()), &name, DIRECTORY, 0) {
+                Ok(inner) => stack.push((inner, Vec::new())),
                 // Gone or changed meanwhile.
                 Err(Errno(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
                 Err(_) => size.blind = true,

@@ -87,7 +87,7 @@ fn usage(start: Instant, figures: &Figures, ending: &Ending) -> Usage {
     let (report, departure) = (ending.report, ending.departure);
     // What setting up the command's process has cost is none of the command's.
     let spent = report.zip(departure).map(|(report, departure)| report.spent.since(&departure.spent));
-    let (user_ms, system_ms) = cpu_time(figures, spent, departure);
+    let (user_ms, system_ms) = cpu_time(figures, spent, departure, ending.counted_cpu_ms);
     let (minor_faults, major_faults) = faults(report, spent, departure);
     Usage {
         wall_ms: elapsed(ending.started, ending.ended),
@@ -112,11 +112,18 @@ fn usage(start: Instant, figures: &Figures, ending: &Ending) -> Usage {
     }
 }
 
-/// CPU time in user mode and in the kernel. The cgroup has the true sum, over processes that nobody reaped too; how it
-/// splits is best told by init's count of reaped children, since v1 splits by timer ticks of some milliseconds.
-fn cpu_time(figures: &Figures, spent: Option<Spent>, departure: Option<Departure>) -> (Option<f64>, Option<f64>) {
+/// CPU time in user mode and in the kernel. The cgroup has the true sum, or else the kernel's counter, over processes that nobody
+/// reaped too; how it splits is best told by init's count of reaped children, since v1 splits by timer ticks of some
+/// milliseconds.
+fn cpu_time(
+    figures: &Figures,
+    spent: Option<Spent>,
+    departure: Option<Departure>,
+    metered_ms: Option<f64>,
+) -> (Option<f64>, Option<f64>) {
     let reported = spent.map(|spent| (spent.user_us as f64 / 1e3, spent.system_us as f64 / 1e3));
-    let (Some(total), Some(departure)) = (figures.cpu_ms, departure) else { return reported.unzip() };
+    // Both began when the command's process entered its group, or would have.
+    let (Some(total), Some(departure)) = (figures.cpu_ms.or(metered_ms), departure) else { return reported.unzip() };
     let total = (total - departure.in_group().cpu_ms()).max(0.0);
     let counted = figures.user_ms.zip(figures.system_ms);
     let share = [reported, counted]

@@ -7,10 +7,9 @@ use crate::leash::Leash;
 use crate::message::{Departure, LONGEST_NEWS, News, Order, Report};
 use crate::owners::Owners;
 use crate::plan::Plan;
-use crate::processes;
 use crate::stream::{Input, Output};
 use crate::sys::{Errno, file, poll, signal, socket};
-use crate::watch::{Cpu, Disk};
+use crate::watch::{Places, Watch};
 use pinfold_runner::{ControlMessage, Status};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -26,8 +25,7 @@ pub(crate) struct Watched<'a> {
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
     pub(crate) wall: Option<Duration>,
-    pub(crate) cpu: Option<Cpu>,
-    pub(crate) disk: Option<Disk>,
+    pub(crate) watch: Watch,
     pub(crate) cgroups: &'a Cgroups,
 }
 
@@ -44,6 +42,8 @@ pub(crate) struct Ending {
     pub(crate) departure: Option<Departure>,
     pub(crate) started: Option<Instant>,
     pub(crate) ended: Option<Instant>,
+    /// CPU time by the kernel's counter, if one was asked for.
+    pub(crate) counted_cpu_ms: Option<f64>,
 }
 
 /// What is left of the streams afterwards.
@@ -151,6 +151,7 @@ impl Watched<'_> {
         }
         self.finish_status(&mut progress);
         self.finish_output(&progress);
+        progress.ending.counted_cpu_ms = self.watch.counted_cpu_ms();
         let Self { stdout, stderr, owners, .. } = self;
         (progress.ending, Streams { stdout, stderr, workspace: progress.workspace, owners })
     }
@@ -175,13 +176,10 @@ impl Watched<'_> {
     }
 
     fn next_event(&self, progress: &Progress) -> Option<Instant> {
-        let limits = if progress.ending.cause.is_none() && progress.ending.started.is_some() {
-            [self.cpu.as_ref().map(Cpu::next), self.disk.as_ref().map(Disk::next)]
-        } else {
-            [None, None]
-        };
+        let is_running = progress.ending.cause.is_none() && progress.ending.started.is_some();
+        let look = if is_running { self.watch.next() } else { None };
         let deadline = if progress.patience.is_some() { progress.patience } else { self.deadline(progress) };
-        limits.into_iter().chain([deadline]).flatten().min()
+        [look, deadline].into_iter().flatten().min()
     }
 
     fn deadline(&self, progress: &Progress) -> Option<Instant> {
@@ -281,6 +279,11 @@ impl Watched<'_> {
                 }
             }
             (Some(News::Workspace), Some(directory)) => progress.workspace = Some(directory),
+            (Some(News::Meter), Some(counter)) => self.watch.set_meter(counter),
+            (Some(News::Places { has_segments }), Some(last)) => {
+                descriptors.push(last);
+                self.watch.set_places(Places::new(descriptors, has_segments));
+            }
             // End-of-file: init is dead.
             _ => {
                 self.read_status(progress);
@@ -330,20 +333,8 @@ impl Watched<'_> {
         if progress.ending.started.is_none() {
             return;
         }
-        if self.cpu.as_ref().is_some_and(|cpu| now >= cpu.next()) {
-            let used = self.cgroups.cpu_ms().or_else(|| processes::cpu_ms(self.init.pid));
-            if self.cpu.as_mut().is_some_and(|cpu| cpu.is_exceeded(used)) {
-                self.kill_for(Status::CpuExceeded, progress);
-            }
-        }
-        if self.disk.as_ref().is_some_and(|disk| now >= disk.next()) {
-            let processes = match self.cgroups.version() {
-                Some(_) => self.cgroups.processes(),
-                None => processes::below(self.init.pid),
-            };
-            if self.disk.as_mut().is_some_and(|disk| disk.is_exceeded(&processes)) {
-                self.kill_for(Status::WorkspaceExceeded, progress);
-            }
+        if let Some(passed) = self.watch.look(now, self.init.pid, self.cgroups) {
+            self.kill_for(passed, progress);
         }
     }
 

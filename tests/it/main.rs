@@ -9,6 +9,7 @@ mod concurrency; // many at once, and neighbours
 mod contained; // in a container such as Docker makes
 mod contract; // the job, field by field
 mod delegation; // whose groups a sandbox's are made in, where the runner has to ask or has none
+mod disk; // the workspace's size and its files, attacked
 mod doctor; // what `pinfold doctor` says, against what jobs then do
 mod examples; // that each example is one command, and that what it builds works
 mod faults; // what happens when processes are killed and system calls fail
@@ -29,4 +30,5 @@ mod shares; // CPUs, swap, stacks and disks shared out, each limit attacked
 mod support; // where the programs under test are, and what this host can't do
 mod tidy; // what every source file has, and what none has
 mod view; // what of the host can be seen and touched from inside
-mod wire; // how the runner speaks D-Bus
+mod watched;
+mod wire; // how the runner speaks D-Bus // limits on a host without cgroups, attacked

@@ -22,6 +22,15 @@ fn main() {
         }),
         // Small files, so that it is the number of inodes that counts.
         "inodes" => (0..number).try_for_each(|index| File::create(format!("{path}/{index}")).map(drop)),
+        "unlinked-inodes" => (0..number).try_for_each(|index| {
+            let name = format!("{path}/{index}");
+            held.push(File::create(&name)?);
+            fs::remove_file(name)
+        }),
+        // One file, whatever it is called.
+        "links" => File::create(format!("{path}/0")).and_then(|_| {
+            (1..=number).try_for_each(|index| fs::hard_link(format!("{path}/0"), format!("{path}/{index}")))
+        }),
         "descriptors" => (0..number).try_for_each(|_| File::open(path).map(|file| held.push(file))),
         _ => Err(io::Error::other("unknown")),
     };

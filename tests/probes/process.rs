@@ -27,6 +27,19 @@ fn main() {
                 pid => wait(pid),
             }
         },
+        "unreaped-spinners" => {
+            // The kernel reaps each at once, and nobody is told what it used.
+            disposition(libc::SIGCHLD, libc::SIG_IGN);
+            loop {
+                match fork() {
+                    0 => {
+                        spin(Duration::from_millis(number));
+                        end(0);
+                    }
+                    pid => wait(pid),
+                }
+            }
+        }
         "forks" => count("processes", || match fork() {
             0 => rest(),
             pid => pid > 0,

@@ -111,7 +111,7 @@ limits! {
     /// `cpu_exceeded`.
     cpu_ms: Limit<u64> = Limit::Max, 1u64, YEAR_MS;
     /// Memory of the whole sandbox in bytes, its tmpfs included, without swap, 1 MiB to 2^50; default 512 MiB. The
-    /// kernel's OOM killer acts: `out_of_memory`.
+    /// kernel's OOM killer acts, or, without a cgroup, the runner kills everything: `out_of_memory`.
     memory_bytes: Limit<u64> = Limit::At(512 * MIB), MIB, 1u64 << 50;
     /// Processes and threads, 1 to 4,194,304; default 256. One more, and fork fails with EAGAIN.
     pids: Limit<u64> = Limit::At(256), 1u64, 4_194_304u64;

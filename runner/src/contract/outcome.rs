@@ -80,7 +80,8 @@ pub enum Status {
     TimedOut,
     /// The CPU time ran out.
     CpuExceeded,
-    /// The kernel's OOM killer acted and the command ended by SIGKILL.
+    /// The kernel's OOM killer acted and the command ended by SIGKILL; or, without a cgroup, all processes together took more
+    /// than they may.
     OutOfMemory,
     /// The workspace grew past its limit.
     WorkspaceExceeded,

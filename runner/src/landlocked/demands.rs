@@ -12,7 +12,7 @@ const LEAST_ABI_OF_A_USER: u32 = 6;
 /// Refuses what can't be had. `own`: whom the command will be on the host, where that is known already.
 pub(crate) fn check(job: &Job, has_terminal: bool, abi: Option<u32>, own: Option<User>) -> Result<(), Failure> {
     check_kernel(abi, own.is_some())?;
-    if !processes::can_be_found() {
+    if !processes::can_be_listed() {
         return refuse("processes can't be found again", "mount /proc; the kernel needs CONFIG_PROC_CHILDREN");
     }
     let ourselves = i32::try_from(std::process::id()).unwrap_or(0);

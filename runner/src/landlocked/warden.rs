@@ -6,7 +6,7 @@ use super::{Places, command};
 use crate::command::Pipes;
 use crate::failure::{At, Step, StepError};
 use crate::handoff::Handoff;
-use crate::init::{self, Inherited, Served};
+use crate::init::{self, Begin, Inherited, Served};
 use crate::plan::Plan;
 use crate::reach::Reach;
 use crate::sys::process::{self, Fork};
@@ -38,7 +38,7 @@ fn live(
 ) -> Result<Infallible, StepError> {
     let Inherited { socket, lifeline, state, command_group, .. } = inherited;
     file::chdir(c"/").at(Step::GuardInit, "/")?;
-    let (slot, held, _lock, tasks) = init::await_begin(socket.as_fd());
+    let Begin { slot, held, lock: _lock, tasks } = init::await_begin(socket.as_fd());
     // Before there is anybody who could lose his parent. No parent-death signal: when the runner dies, we are needed.
     process::be_subreaper().at(Step::GuardInit, "subreaper")?;
     empty_bounding_set()?;

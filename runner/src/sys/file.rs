@@ -122,13 +122,26 @@ pub(crate) fn file_system_magic(path: &CStr) -> Result<i64, Errno> {
     Ok(statfs.f_type)
 }
 
-/// Space that is free on the file system of a file, in bytes: `fstatfs(2)`.
-pub(crate) fn free_bytes(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+/// What a file system has and holds, as far as it tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Space {
+    pub(crate) free_bytes: u64,
+    pub(crate) used_bytes: u64,
+    pub(crate) free_inodes: u64,
+}
+
+/// The space of the file system that holds a file: `fstatfs(2)`.
+pub(crate) fn space(fd: BorrowedFd<'_>) -> Result<Space, Errno> {
     // SAFETY: statfs is plain integers, for which all zeroes is a value.
     let mut statfs: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes one statfs into the space that we own, during the call.
     check_int(unsafe { libc::fstatfs(fd.as_raw_fd(), &raw mut statfs) })?;
-    Ok(statfs.f_bfree.saturating_mul(u64::try_from(statfs.f_bsize).unwrap_or(0)))
+    let block = u64::try_from(statfs.f_bsize).unwrap_or(0);
+    Ok(Space {
+        free_bytes: statfs.f_bfree.saturating_mul(block),
+        used_bytes: statfs.f_blocks.saturating_sub(statfs.f_bfree).saturating_mul(block),
+        free_inodes: statfs.f_ffree,
+    })
 }
 
 /// `flock(2)`, exclusive and without waiting: false when somebody else holds the lock.

@@ -72,6 +72,15 @@ pub(crate) fn unblock_all() -> Result<(), Errno> {
     check_int(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) }).map(drop)
 }
 
+/// Whether one of `signals` waits to be delivered: `sigpending(2)`. It goes on waiting.
+pub(crate) fn is_pending(signals: &[i32]) -> bool {
+    let Ok(mut set) = set_of(&[]) else { return false };
+    // SAFETY: the kernel writes one sigset_t into the space that we own, during the call.
+    let asked = check_int(unsafe { libc::sigpending(&raw mut set) });
+    // SAFETY: reads one sigset_t that we own.
+    asked.is_ok() && signals.iter().any(|signal| unsafe { libc::sigismember(&raw const set, *signal) } == 1)
+}
+
 /// `kill(2)`.
 pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: takes no memory.

@@ -17,7 +17,7 @@ pub(crate) use source::{Tree, below_writable, caller_trees, open_named};
 use crate::failure::{At, Step, StepError};
 use crate::sys::file::Resolve;
 use crate::sys::{self, Errno, file, mount};
-use pinfold_runner::{Job, Network, Root, Workspace};
+use pinfold_runner::{Job, Limit, Network, Root, Workspace};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -32,6 +32,8 @@ pub(crate) struct Sizes {
     pub(crate) tmp: Size,
     pub(crate) shm: Size,
     pub(crate) workspace: Size,
+    /// Files in a workspace in memory; by default as many as half-pages.
+    pub(crate) workspace_inodes: Option<Limit<u64>>,
 }
 
 /// The size of one tmpfs.
@@ -95,10 +97,17 @@ pub(crate) fn collect(job: &Job, caller: Option<Vec<Tree>>) -> Result<Collected,
     Ok(Collected { host, links, nodes: device::collect()?, workspace, caller })
 }
 
+/// What was built.
+pub(crate) struct Built {
+    pub(crate) root: OwnedFd,
+    /// The file systems that hold what the command writes in memory.
+    pub(crate) in_memory: Vec<OwnedFd>,
+}
+
 /// Builds the new root and makes it this process's, and that of every process of this mount namespace that has the old
-/// one. Nothing of the old one can be reached by a path then; it is gone after [`root::leave_old`]. Returns the new root.
-pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<OwnedFd, StepError> {
-    let root = tmpfs(Size::Bytes(ROOT_BYTES), "0755", WRITABLE)?;
+/// one. Nothing of the old one can be reached by a path then; it is gone after [`root::leave_old`].
+pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<Built, StepError> {
+    let root = tmpfs(Size::Bytes(ROOT_BYTES), None, "0755", WRITABLE)?;
     let view = View { root };
     // Detached mounts take no mounts of their own before Linux 6.15, so the root is attached first: over the old one,
     // which stays reachable underneath for the fresh /proc, whose right to exist the kernel derives from the old.
@@ -124,18 +133,24 @@ pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<Own
     proc::build(&view)?;
 
     view.attach_new(&file_system(c"devpts", DEVPTS, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)?, "dev/pts")?;
-    view.attach_new(&tmpfs(sizes.tmp, STICKY, WRITABLE)?, "tmp")?;
-    view.attach_new(&tmpfs(sizes.shm, STICKY, WRITABLE | libc::MOUNT_ATTR_NOEXEC)?, "dev/shm")?;
+    let mut in_memory = vec![tmpfs(sizes.tmp, None, STICKY, WRITABLE)?];
+    in_memory.push(tmpfs(sizes.shm, None, STICKY, WRITABLE | libc::MOUNT_ATTR_NOEXEC)?);
+    view.attach_new(&in_memory[0], "tmp")?;
+    view.attach_new(&in_memory[1], "dev/shm")?;
     match &collected.workspace {
         Some(tree) => view.attach_new(&tree.mount, "workspace")?,
-        None => view.attach_new(&tmpfs(sizes.workspace, "0755", WRITABLE)?, "workspace")?,
+        None => {
+            let workspace = tmpfs(sizes.workspace, sizes.workspace_inodes, "0755", WRITABLE)?;
+            view.attach_new(&workspace, "workspace")?;
+            in_memory.push(workspace);
+        }
     }
     for tree in &collected.caller {
         view.attach(tree)?;
     }
     mount::set_attributes(view.root.as_fd(), READ_ONLY, false).at(Step::EnterRoot, "read-only root")?;
     root::enter(view.root.as_fd())?;
-    Ok(view.root)
+    Ok(Built { root: view.root, in_memory })
 }
 
 /// Writable by everybody, and everybody removes his own only.
@@ -242,21 +257,35 @@ impl View {
     }
 }
 
-/// A tmpfs of a size, with as many inodes as half-pages in it, so that empty files can't go on for ever either.
-fn tmpfs(size: Size, mode: &str, attributes: u64) -> Result<OwnedFd, StepError> {
-    let mut options: Vec<(&CStr, CString)> = Vec::new();
-    // 1777 is what a tmpfs has by itself.
-    if mode != STICKY {
-        options.push((c"mode", sys::c_string(mode).at(Step::MakeFileSystem, "tmpfs")?));
-    }
+/// A tmpfs of a size, with as many inodes as half-pages in it unless told otherwise, so that empty files can't go on for ever
+/// either.
+fn tmpfs(size: Size, inodes: Option<Limit<u64>>, mode: &str, attributes: u64) -> Result<OwnedFd, StepError> {
+    let mut options: Vec<(&CStr, u64)> = Vec::new();
+    let mut default_inodes = None;
     match size {
         Size::Bytes(bytes) => {
-            let inodes = (bytes / 2048).max(1024);
-            options.push((c"size", sys::c_string(bytes.to_string()).at(Step::MakeFileSystem, "tmpfs")?));
-            options.push((c"nr_inodes", sys::c_string(inodes.to_string()).at(Step::MakeFileSystem, "tmpfs")?));
+            default_inodes = Some((bytes / 2048).max(1024));
+            options.push((c"size", bytes));
         }
         Size::HalfOfMachine => {}
-        Size::Unlimited => options.push((c"size", c"0".to_owned())),
+        // More than any machine has. With 0, which lifts the limit, statfs(2) would not tell how much is in it.
+        Size::Unlimited => options.push((c"size", 1 << 50)),
+    }
+    let inodes = match inodes {
+        // The root directory is one as well.
+        Some(Limit::At(count)) => Some(count + 1),
+        Some(Limit::Max) => Some(0),
+        None => default_inodes,
+    };
+    options.extend(inodes.map(|count| (c"nr_inodes", count)));
+    let text = |text: String| sys::c_string(text).at(Step::MakeFileSystem, "tmpfs");
+    let mut options: Vec<(&CStr, CString)> = options
+        .into_iter()
+        .map(|(key, value)| Ok((key, text(value.to_string())?)))
+        .collect::<Result<_, StepError>>()?;
+    // 1777 is what a tmpfs has by itself.
+    if mode != STICKY {
+        options.push((c"mode", text(mode.to_owned())?));
     }
     let options: Vec<(&CStr, &CStr)> = options.iter().map(|(key, value)| (*key, value.as_c_str())).collect();
     file_system(c"tmpfs", &options, attributes)

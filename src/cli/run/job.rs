@@ -84,6 +84,7 @@ fn limits(job: &mut Job, options: &RunOptions) {
     limits.io_read_iops = options.io_read_iops.unwrap_or(limits.io_read_iops);
     limits.io_write_iops = options.io_write_iops.unwrap_or(limits.io_write_iops);
     limits.workspace_bytes = options.disk.or(limits.workspace_bytes);
+    limits.workspace_inodes = options.inodes.or(limits.workspace_inodes);
     limits.tmp_bytes = options.tmp.or(limits.tmp_bytes);
     limits.shm_bytes = options.shm.unwrap_or(limits.shm_bytes);
     limits.open_files = options.open_files.unwrap_or(limits.open_files);

@@ -218,6 +218,13 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = disk)]
     pub(super) disk: Option<Limit<u64>>,
 
+    /// Files in the workspace (default: 2^20; a DIR: max)
+    ///
+    /// Directories and links too; of an existing directory only growth counts. Passing it is told as with `--disk`. In
+    /// memory (`-w tmpfs`) the default is one for each 2 KiB.
+    #[arg(long, value_name = "COUNT", help_heading = "Limits", value_parser = inodes)]
+    pub(super) inodes: Option<Limit<u64>>,
+
     /// Bytes in /tmp (default: half of the memory)
     ///
     /// `/tmp` is in memory and counts as memory.
@@ -303,6 +310,7 @@ limit_parsers! {
     io_write_iops: value::count, io_write_iops, std::convert::identity, u64;
     output: value::size, output_bytes, std::convert::identity, u64;
     disk: value::size, workspace_bytes, Some, u64;
+    inodes: value::count, workspace_inodes, Some, u64;
     tmp: value::size, tmp_bytes, Some, u64;
     shm: value::size, shm_bytes, std::convert::identity, u64;
     open_files: value::count, open_files, std::convert::identity, u64;

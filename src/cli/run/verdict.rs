@@ -3,7 +3,7 @@
 use super::signal;
 use crate::cli::exit::Exit;
 use crate::cli::message;
-use pinfold::{ArtifactErrorCode, ByteSize, Failure, Job, Limit, Outcome, Status, WorkspaceMechanism};
+use pinfold::{ArtifactErrorCode, ByteSize, Failure, Job, Limit, Outcome, Status, Workspace, WorkspaceMechanism};
 use std::time::Duration;
 
 /// The failures that mean that the command, not Pinfold, is at fault.
@@ -49,8 +49,7 @@ pub(super) fn tell(outcome: &Outcome, job: &Job, ended: Ended) -> Exit {
             message::killed(&limit("used more than", size(Some(job.limits.memory_bytes), " of memory"), "--memory"));
         }
         Status::WorkspaceExceeded => {
-            let size = size(workspace_limit(outcome, job), " in the workspace");
-            message::killed(&limit("wrote more than", size, "--disk"));
+            message::killed(&workspace(outcome, job));
         }
         Status::Cancelled => match ended {
             Ended::Signal(number) => message::ended(&format!("cancelled by a second {}", signal::name(number))),
@@ -134,10 +133,17 @@ fn size(limit: Option<Limit<u64>>, what: &str) -> Option<String> {
     limit.and_then(Limit::value).map(|bytes| format!("{}{what}", ByteSize::new(bytes)))
 }
 
-/// The limit in force: what was asked for, or the contract's default for a temporary directory on disk.
-fn workspace_limit(outcome: &Outcome, job: &Job) -> Option<Limit<u64>> {
-    let default = (outcome.isolation.workspace != WorkspaceMechanism::Tmpfs).then_some(Limit::At(1 << 30));
-    job.limits.workspace_bytes.or(default)
+/// What the workspace had room for. Files only where their number was asked for, or is all that is limited: empty ones count as
+/// bytes too, and come to the default of bytes first.
+fn workspace(outcome: &Outcome, job: &Job) -> String {
+    let is_temporary = job.workspace == Workspace::Temp && outcome.isolation.workspace != WorkspaceMechanism::Tmpfs;
+    let default = |value| is_temporary.then_some(Limit::At(value));
+    let bytes = size(job.limits.workspace_bytes.or(default(1 << 30)), "");
+    let files = job.limits.workspace_inodes.or(default(1 << 20).filter(|_| bytes.is_none()));
+    let files = files.and_then(Limit::value).map(|count| format!("{count} files"));
+    let options = if files.is_some() { "--disk, --inodes" } else { "--disk" };
+    let both = [bytes, files].into_iter().flatten().collect::<Vec<_>>().join(" or ");
+    limit("wrote more than", (!both.is_empty()).then(|| format!("{both} in the workspace")), options)
 }
 
 fn reason(code: ArtifactErrorCode) -> &'static str {
