@@ -8,7 +8,8 @@ use crate::sys::{Errno, file};
 use crate::watch::Disk;
 use crate::{block_device, cgroup, identity, landlocked, processes, quota, tree};
 use pinfold_runner::{
-    Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, NetworkFence, Workspace, WorkspaceMechanism,
+    Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, NetworkFence, Requirement, Workspace,
+    WorkspaceMechanism,
 };
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -207,20 +208,26 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups, has_quota: bool) -> Isolation {
     }
 }
 
-const CGROUP_HINT: &str = "no cgroup of this host lets this user make groups with the controllers memory, pids and cpu; \
-                           `pinfold doctor` says how to get one";
-
 fn check_requirements(plan: &Plan<'_>, isolation: &Isolation, cgroups: &Cgroups) -> Result<(), Failure> {
     if let Some(missing) = plan.job.require.iter().find(|requirement| !requirement.is_met(isolation)) {
         let failure = Failure::new("requirement", format!("`{}` is required and not in force here", missing.name()));
-        let hint = match missing.name() {
-            "landlock" => "the kernel has no Landlock: it must be built in and named in the boot option `lsm=`",
-            "groups" => "an ordinary user can't drop supplementary groups; start Pinfold as root or as a user without",
-            "workspace" if plan.is_landlocked() => "a workspace of an exact size needs a mount namespace",
-            "workspace" => {
-                "use `\"workspace\": \"tmpfs\"`, whose size is exact, or, as root, a state directory on ext4 or XFS mounted with `prjquota`"
+        let hint = match missing {
+            Requirement::Cgroup | Requirement::Memory | Requirement::Pids | Requirement::Cpu => cgroup::hint(cgroups),
+            Requirement::Landlock => {
+                "the kernel has no Landlock: it must be built in and named in the boot option `lsm=`".to_owned()
             }
-            _ => CGROUP_HINT,
+            Requirement::Groups => {
+                "an ordinary user can't drop supplementary groups; start Pinfold as root or as a user without"
+                    .to_owned()
+            }
+            Requirement::Workspace if plan.is_landlocked() => {
+                "a workspace of an exact size needs a mount namespace".to_owned()
+            }
+            Requirement::Workspace => {
+                "use `\"workspace\": \"tmpfs\"`, whose size is exact, or, as root, a state directory \
+                                       on ext4 or XFS mounted with `prjquota`"
+                    .to_owned()
+            }
         };
         return Err(failure.with_hint(hint));
     }
@@ -242,7 +249,7 @@ fn unheld(limits: &Limits, cgroups: &Cgroups) -> Option<Failure> {
     if let Some((name, _, _, controller)) = asked.into_iter().find(|(_, is_asked, is_held, _)| *is_asked && !is_held) {
         let message = format!("`{name}` can't be held here: there is no cgroup with the {controller} controller");
         let hint = match controller {
-            "cpu" => CGROUP_HINT.to_owned(),
+            "cpu" => cgroup::hint(cgroups),
             _ => format!(
                 "the cgroup that sandboxes' are made in must have the controller `{controller}`: see cgroup.controllers in it; under systemd that is up to Delegate= of the \
                  unit or of user@.service"

@@ -5,6 +5,8 @@ use crate::faults::can_trace;
 use crate::sandbox::{Answer, Job};
 use crate::support::{has_cgroups, host_cannot, is_root};
 use pinfold_runner::{Mechanism, Status};
+use serde_json::json;
+use std::fs;
 
 const MIB: u64 = 1 << 20;
 
@@ -150,4 +152,21 @@ fn cpu_time_is_limited_though_nobody_reaps() {
     }
     let idle = Job::new(&["sleep", "0.6"]).limit("cpu_ms", 400);
     without_cgroups(idle).unwrap().run().exited();
+}
+
+#[test]
+fn who_requires_a_cgroup_is_told_why_this_host_has_none() {
+    let job = Job::new(&["true"]).with("require", json!(["cgroup"]));
+    let Some(job) = without_cgroups(job) else { return };
+    let failure = job.run().outcome.error.unwrap();
+    assert_eq!(failure.code, "requirement");
+    let hint = failure.hint.unwrap();
+    let hierarchy = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let has_v1 = hierarchy.lines().any(|line| line.contains(" - cgroup "));
+    let cause = match (has_v1, is_root()) {
+        (true, false) => "this host has cgroup v1",
+        (_, true) => "not mounted",
+        (false, false) => "cgroup",
+    };
+    assert!(hint.contains(cause) && hint.contains("`pinfold doctor`"), "{hint}");
 }

@@ -46,6 +46,12 @@ pub(super) fn find() -> Option<Directory> {
     open(&own)
 }
 
+/// Whether we are in a service that a user neither was given nor may leave.
+pub(super) fn is_kept_in_service(uid: u32) -> bool {
+    let Some(own) = own_group() else { return false };
+    Unit::of(&own, uid).is_some_and(|unit| !unit.may_be_left())
+}
+
 /// The group that we are in. An earlier runner moved us, or who started us, aside; what counts is the group that this
 /// was done in.
 fn own_group() -> Option<String> {

@@ -40,6 +40,11 @@ pub(super) fn move_into_scope(uid: u32, slice: Option<&str>) -> Option<String> {
     Some(name)
 }
 
+/// Whether there is anybody to ask.
+pub(super) fn is_there(uid: u32) -> bool {
+    Conversation::open(uid).is_some()
+}
+
 /// A connection, and what has been received and not yet looked at.
 struct Conversation {
     socket: OwnedFd,

@@ -8,9 +8,12 @@ mod dbus;
 mod file;
 pub(crate) mod gauge;
 mod io;
+mod lacking;
 mod manager;
 mod v1;
 mod v2;
+
+pub(crate) use lacking::hint;
 
 use crate::failure::{At, Step, StepError};
 use crate::rlimit::Held;

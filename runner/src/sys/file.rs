@@ -122,6 +122,15 @@ pub(crate) fn file_system_magic(path: &CStr) -> Result<i64, Errno> {
     Ok(statfs.f_type)
 }
 
+/// Whether the mount that holds `path` is read-only.
+pub(crate) fn is_read_only(path: &CStr) -> Result<bool, Errno> {
+    // SAFETY: statvfs is plain integers, for which all zeroes is a value.
+    let mut statvfs: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: libc reads the path and writes one statvfs into the space that we own, during the call.
+    check_int(unsafe { libc::statvfs(path.as_ptr(), &raw mut statvfs) })?;
+    Ok(statvfs.f_flag & libc::ST_RDONLY != 0)
+}
+
 /// What a file system has and holds, as far as it tells.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Space {
