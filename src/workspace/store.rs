@@ -54,6 +54,8 @@ pub enum Listed {
     Broken {
         /// The name of its directory in the store, to remove it by.
         key: String,
+        /// The absolute path of its directory.
+        path: PathBuf,
         /// What is wrong: always [`Error::Corrupt`] or [`Error::Io`].
         error: Error,
     },
@@ -89,6 +91,11 @@ impl Store {
             return Err(Error::invalid(format!("the state directory `{}`", state.display()), reason));
         }
         Ok(Self { state })
+    }
+
+    /// The state directory, which need not be there yet.
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// Makes the workspace if it is absent, and tells where its files are. Of one that is there nothing changes, but for
@@ -164,7 +171,11 @@ impl Store {
             match read {
                 Ok(Some(info)) => whole.push(info),
                 Ok(None) => {}
-                Err(error) => broken.push(Listed::Broken { key: key.to_string(), error }),
+                Err(error) => broken.push(Listed::Broken {
+                    path: workspaces.path.join(key.as_str()),
+                    key: key.to_string(),
+                    error,
+                }),
             }
         }
         whole.sort_by(|one, other| one.id.cmp(&other.id));

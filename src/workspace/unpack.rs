@@ -233,8 +233,7 @@ fn refused(path: &[u8], reason: &str) -> Error {
 /// What the system says of a path that the archive chose.
 fn no_way(path: &[u8], errno: Errno) -> Error {
     match errno {
-        Errno::LOOP => refused(path, "its path leads through a symbolic link"),
-        Errno::NOTDIR => refused(path, "its path leads through a file"),
+        Errno::LOOP | Errno::NOTDIR => refused(path, "its path leads through a link or a file"),
         Errno::NAMETOOLONG => refused(path, "a name in its path is longer than 255 bytes, or all of it than 4095"),
         errno => Error::Io { what: format!("make {}", shown(path)), source: errno.into() },
     }

@@ -35,7 +35,7 @@ fn confined() -> Job {
     job.limit("wall_ms", 20_000).limit("cpus", 1.5)
 }
 
-fn can_trace() -> bool {
+pub(crate) fn can_trace() -> bool {
     if !has_program("strace") {
         return false;
     }

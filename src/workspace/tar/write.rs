@@ -21,12 +21,11 @@ impl<W: Write> Writer<W> {
             Kind::Directory => (b'5', &[][..], 0),
             Kind::Other(letter) => (*letter, &[][..], 0),
         };
-        let records = records(entry, link, size);
-        if !records.is_empty() {
-            let length = records.len() as u64;
-            self.header(Header { path: b"pax".to_vec(), kind: b'x', mode: 0o644, size: length, ..Header::default() })?;
-            self.0.write_all(&records)?;
-            self.fill(length)?;
+        self.extension(b'x', &records(entry, link, size))?;
+        for (kind, text) in [(b'L', &entry.path[..]), (b'K', link)] {
+            if long(text) && is_binary(text) {
+                self.extension(kind, &[text, b"\0"].concat())?;
+            }
         }
         let (path, link, modified) = (entry.path.clone(), link.to_vec(), entry.modified);
         let size_here = if header::fits(size) { size } else { 0 };
@@ -44,6 +43,17 @@ impl<W: Write> Writer<W> {
         Ok(self.0)
     }
 
+    /// Writes what is to be known of the next entry, if there is anything.
+    fn extension(&mut self, kind: u8, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let size = bytes.len() as u64;
+        self.header(Header { path: b"extension".to_vec(), kind, mode: 0o644, size, ..Header::default() })?;
+        self.0.write_all(bytes)?;
+        self.fill(size)
+    }
+
     fn header(&mut self, header: Header) -> io::Result<()> {
         self.0.write_all(&header::build(&header))
     }
@@ -55,21 +65,24 @@ impl<W: Write> Writer<W> {
     }
 }
 
+fn long(text: &[u8]) -> bool {
+    text.len() > LONGEST_NAME
+}
+
+/// Text in a pax header is UTF-8 unless `hdrcharset` says otherwise, which GNU tar does not know: what is not UTF-8 goes
+/// in GNU tar's own way, which all others know too.
+fn is_binary(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_err()
+}
+
 /// What the header's fields can't hold.
 fn records(entry: &Entry, link: &[u8], size: u64) -> Vec<u8> {
     let mut records = Vec::new();
     let mut add = |key, value: &[u8]| records.extend(pax::record(key, value));
-    let long = |text: &[u8]| text.len() > LONGEST_NAME;
-    let (path_is_long, link_is_long) = (long(&entry.path), long(link));
-    let is_binary = |text: &[u8]| std::str::from_utf8(text).is_err();
-    if (path_is_long && is_binary(&entry.path)) || (link_is_long && is_binary(link)) {
-        // Names in a pax header are UTF-8 unless it says that they are not: pax(1), hdrcharset.
-        add("hdrcharset", b"BINARY");
-    }
-    if path_is_long {
+    if long(&entry.path) && !is_binary(&entry.path) {
         add("path", &entry.path);
     }
-    if link_is_long {
+    if long(link) && !is_binary(link) {
         add("linkpath", link);
     }
     if !header::fits(size) {
