@@ -177,7 +177,7 @@ impl Place {
     /// When somebody last worked in it, in milliseconds since 1970.
     pub(super) fn last_used_ms(&self) -> u64 {
         let Ok(stat) = file::stat(self.dir.as_fd(), USE) else { return 0 };
-        let (seconds, nanoseconds) = (u64::try_from(stat.st_mtime).unwrap_or(0), stat.st_mtime_nsec as u64);
+        let (seconds, nanoseconds) = (u64::try_from(stat.st_mtime).unwrap_or(0), stat.st_mtime_nsec);
         seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000)
     }
 
