@@ -29,7 +29,8 @@ pub(super) fn from_environment() -> Result<PathBuf, Error> {
         .ok_or_else(|| Error::invalid("the state directory", "neither PINFOLD_STATE_DIR nor HOME says where it is"))
 }
 
-/// Opens the state directory. It must be ours and closed to everybody else, as the runner wants it.
+/// Opens the state directory. It must be ours, and nobody else may read or write it. To pass through it does no harm:
+/// what is ours in it is closed.
 pub(super) fn open(path: &Path, make: bool) -> Result<Option<OwnedFd>, Error> {
     let what = || format!("open the state directory `{}`", path.display());
     let opened = match rustix::fs::open(path, DIRECTORY, Mode::empty()) {
@@ -43,8 +44,8 @@ pub(super) fn open(path: &Path, make: bool) -> Result<Option<OwnedFd>, Error> {
     };
     let dir = opened.doing(what)?;
     let stat = rustix::fs::fstat(&dir).doing(what)?;
-    if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
-        let reason = "it must belong to you and be closed to everybody else (mode 0700)";
+    if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o066 != 0 {
+        let reason = "it must belong to you, and nobody else may read or write it (mode 0700)";
         return Err(Error::invalid(format!("the state directory `{}`", path.display()), reason));
     }
     Ok(Some(dir))

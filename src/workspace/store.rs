@@ -245,17 +245,17 @@ impl Store {
         Ok(pruned)
     }
 
-    /// The folder for what all workspaces may read: `shared` in the state directory, made if it is absent. Nothing mounts
-    /// it by itself.
+    /// The folder for what all workspaces may read: `shared` beside them, made if it is absent. Nothing mounts it by
+    /// itself.
     ///
     /// # Errors
     /// When it can't be made.
     pub fn shared(&self) -> Result<PathBuf, Error> {
-        let path = self.state.join("shared");
-        let what = || format!("make `{}`", path.display());
-        let Some(state) = state::open(&self.state, true)? else { return Err(Errno::NOENT).doing(what) };
-        // Readable for everybody: whoever is in a sandbox reads it with another uid. The state directory is closed.
-        file::make_directory(state.as_fd(), "shared", Mode::from_raw_mode(0o755)).doing(what)?;
+        let workspaces = Workspaces::made(&self.state)?;
+        let path = workspaces.path.join("shared");
+        // Readable for everybody, since in a sandbox of root's another uid reads it; on the host nobody gets here.
+        let made = file::make_directory(workspaces.dir.as_fd(), "shared", Mode::from_raw_mode(0o755));
+        made.doing(|| format!("make `{}`", path.display()))?;
         Ok(path)
     }
 

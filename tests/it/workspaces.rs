@@ -202,6 +202,9 @@ fn records_and_directories_are_closed_to_others() {
         home.fails(args, "0700");
     }
     fs::set_permissions(home.state(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(home.state(), fs::Permissions::from_mode(0o711)).unwrap();
+    home.ok(&["show", "ws"]);
+    assert_eq!(mode(&home.state().join("workspaces")), 0o700, "what may be passed through leads nowhere");
     assert_eq!(Store::at("relative").unwrap_err().code(), "invalid");
 }
 
@@ -361,7 +364,7 @@ fn usage_counts_what_is_there_once_and_follows_no_link() {
 fn the_shared_folder_is_made_and_mounted_read_only() {
     let home = Home::new();
     let shared = home.ok(&["shared"]).trim_end().to_owned();
-    assert_eq!(shared, home.state().join("shared").to_str().unwrap());
+    assert_eq!(shared, home.state().join("workspaces/shared").to_str().unwrap());
     fs::write(format!("{shared}/for-all"), "read me").unwrap();
     let mount = format!("{shared}:/shared");
     let script = "cat /shared/for-all; echo x > /shared/new || echo denied";

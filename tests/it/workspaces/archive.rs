@@ -10,8 +10,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Everything below a directory that an archive keeps: kind, mode, time, content, and which names share a file.
-fn look(root: &Path) -> BTreeMap<Vec<u8>, (u32, i64, Vec<u8>, Vec<u8>)> {
+/// Mode, time, content, and the first name of the same file.
+type Kept = (u32, i64, Vec<u8>, Vec<u8>);
+
+/// Everything below a directory that an archive keeps, by its path.
+fn look(root: &Path) -> BTreeMap<Vec<u8>, Kept> {
     let (mut found, mut pending) = (BTreeMap::new(), vec![root.to_owned()]);
     let mut first_names = BTreeMap::new();
     while let Some(dir) = pending.pop() {
