@@ -54,7 +54,8 @@ pub(super) fn walk<E>(root: BorrowedFd<'_>, mut visit: impl FnMut(Met<'_>) -> Re
         let opened = file::open_beneath(root, &base, OFlags::RDONLY | OFlags::DIRECTORY);
         let (dir, names) = match opened.and_then(|dir| Ok((file::names(dir.as_fd())?, dir))) {
             Ok((names, dir)) => (dir, names),
-            Err(Errno::NOENT | Errno::NOTDIR) => continue,
+            // Gone, or a link or a file is in its place or on its way by now.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             Err(errno) => {
                 visit(Met::Missed(base, errno))?;
                 continue;

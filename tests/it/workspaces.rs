@@ -4,6 +4,7 @@
 mod archive; // round trips, with our own and with other programs' archives
 mod crash; // SIGKILL at every step
 mod hostile; // archives and sandboxes that attack
+mod race; // files that change while they are read
 mod references; // who holds what, and what is refused then
 mod using; // jobs in a stored workspace, and what they keep others from
 
