@@ -42,7 +42,8 @@ impl Limbo {
 
     /// Moves `name` of `from`, which is open as `dir`, here. From then on it is nowhere else.
     pub(super) fn take(&self, from: BorrowedFd<'_>, name: &str, dir: OwnedFd) -> Result<Half, Errno> {
-        // Locked before it comes, so that nobody else clears it up; the lock is free, as none is taken outside of here.
+        // Locked before it comes, so that nobody else clears it up. Whoever clears up may have the lock for a moment, if he
+        // met it when it was made here; then two may come to remove it, which does no harm.
         let _locked = lock::claim(dir.as_fd())?;
         let fresh = fresh_name()?;
         rustix::fs::renameat(from, name, &self.0, fresh.as_str())?;
@@ -93,8 +94,12 @@ impl Half {
 
     /// Removes it, with everything in it.
     pub(super) fn remove(&self) -> Result<(), Errno> {
-        tree::clear(self.dir.as_fd())?;
-        rustix::fs::unlinkat(&self.limbo, self.name.as_str(), AtFlags::REMOVEDIR)
+        let cleared = tree::clear(self.dir.as_fd());
+        match cleared.and_then(|()| rustix::fs::unlinkat(&self.limbo, self.name.as_str(), AtFlags::REMOVEDIR)) {
+            // Somebody who clears up was at it too, and faster.
+            Err(Errno::NOENT) => Ok(()),
+            other => other,
+        }
     }
 
     /// Its name in limbo, for messages.

@@ -53,7 +53,9 @@ struct Create {
     /// What a job may add is this less what is there when it starts. For example: `--disk 2G`.
     #[arg(long, value_name = "SIZE", value_parser = disk)]
     disk: Option<Limit<u64>>,
-    /// Files, directories and links that it may hold (default: max)
+    /// Files and directories that it may hold (default: max)
+    ///
+    /// Links count too. What a job may add is this less what is there when it starts.
     #[arg(long, value_name = "COUNT", value_parser = inodes)]
     inodes: Option<Limit<u64>>,
 }
