@@ -80,6 +80,7 @@ mod sandbox;
 mod stdio;
 mod supervision;
 mod sys;
+pub mod workspace;
 
 pub use crate::byte_size::ByteSize;
 pub use crate::duration::{parse_duration, parse_duration_limit};

@@ -41,8 +41,14 @@ fn print() -> std::io::Result<()> {
     command.build();
     let mut pages = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut pages)?;
-    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
-        clap_mangen::Man::new(subcommand.clone()).render(&mut pages)?;
-    }
+    render_subcommands(&command, &mut pages)?;
     message::data(&pages)
+}
+
+fn render_subcommands(command: &clap::Command, pages: &mut Vec<u8>) -> std::io::Result<()> {
+    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+        clap_mangen::Man::new(subcommand.clone()).render(pages)?;
+        render_subcommands(subcommand, pages)?;
+    }
+    Ok(())
 }

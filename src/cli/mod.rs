@@ -11,6 +11,7 @@ mod run;
 mod tests;
 mod toolchain;
 mod value;
+mod workspace;
 
 use clap::{Parser, Subcommand};
 use exit::Exit;
@@ -29,6 +30,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunOptions>),
+    Workspace(workspace::WorkspaceOptions),
     Doctor(doctor::DoctorOptions),
     Completions(completions::CompletionsOptions),
     Man(man::ManOptions),
@@ -39,6 +41,7 @@ impl Cli {
     pub(crate) fn run(self) -> Exit {
         match self.command {
             Command::Run(options) => run::run(*options),
+            Command::Workspace(options) => workspace::run(options),
             Command::Doctor(options) => doctor::run(&options),
             Command::Completions(options) => completions::run(&options),
             Command::Man(options) => man::run(&options),

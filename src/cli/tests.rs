@@ -9,8 +9,13 @@ use std::collections::HashSet;
 fn commands() -> Vec<Command> {
     let mut root = Cli::command();
     root.build();
-    let mut all: Vec<_> = root.get_subcommands().cloned().collect();
-    all.push(root);
+    let mut all = vec![root];
+    let mut next = 0;
+    while next < all.len() {
+        let inner: Vec<_> = all[next].get_subcommands().cloned().collect();
+        all.extend(inner);
+        next += 1;
+    }
     all
 }
 

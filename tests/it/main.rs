@@ -30,5 +30,6 @@ mod shares; // CPUs, swap, stacks and disks shared out, each limit attacked
 mod support; // where the programs under test are, and what this host can't do
 mod tidy; // what every source file has, and what none has
 mod view; // what of the host can be seen and touched from inside
-mod watched;
-mod wire; // how the runner speaks D-Bus // limits on a host without cgroups, attacked
+mod watched; // limits on a host without cgroups, attacked
+mod wire; // how the runner speaks D-Bus
+mod workspaces; // workspaces that stay: their store, and tar archives in and out

@@ -1,8 +1,9 @@
 //! From the options to a job: paths made absolute, toolchains found, and the defaults that live stdio changes.
 
 use super::options::RunOptions;
-use super::reach;
+use super::{reach, stored};
 use crate::cli::value;
+use pinfold::workspace::InUse;
 use pinfold::{
     Argv, Artifacts, Cwd, InvalidValue, Job, Limit, Mount, Requirement, Root, Seccomp, Workspace, WorkspacePath,
 };
@@ -11,11 +12,11 @@ use std::path::Path;
 /// Where the sandbox looks for programs when nobody says otherwise.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The job that the options ask for.
+/// The job that the options ask for, in the workspace of the store that they name, if they do.
 ///
 /// # Errors
 /// What can't be done, with the option's name.
-pub(super) fn job(options: &RunOptions) -> Result<Job, String> {
+pub(super) fn job(options: &RunOptions, workspace: Option<&InUse>) -> Result<Job, String> {
     let command = Argv::try_from(options.command.clone()).map_err(|error| error.to_string())?;
     let mut job = Job::new(command);
     job.id = options.id.clone();
@@ -25,8 +26,8 @@ pub(super) fn job(options: &RunOptions) -> Result<Job, String> {
     if let Some(cwd) = &options.cwd {
         job.cwd = Cwd::try_from(cwd.as_str()).map_err(named("cwd"))?;
     }
-    view(&mut job, options)?;
     limits(&mut job, options);
+    view(&mut job, options, workspace)?;
     environment(&mut job, options)?;
     if let Some(policy) = &options.seccomp {
         job.seccomp = seccomp(&job, policy)?;
@@ -42,9 +43,11 @@ pub(super) fn job(options: &RunOptions) -> Result<Job, String> {
     Ok(job)
 }
 
-fn view(job: &mut Job, options: &RunOptions) -> Result<(), String> {
-    if let Some(directory) = &options.workspace {
-        job.workspace = workspace(directory)?;
+fn view(job: &mut Job, options: &RunOptions, stored: Option<&InUse>) -> Result<(), String> {
+    match (stored, &options.workspace) {
+        (Some(stored), _) => stored::put(job, stored)?,
+        (None, Some(directory)) => job.workspace = workspace(directory)?,
+        (None, None) => {}
     }
     if let Some(directory) = &options.root {
         let directory = value::existing_directory(directory).map_err(|error| format!("`--root`: {error}"))?;

@@ -7,7 +7,7 @@ use super::report::Report;
 use super::signal::{SIGINT, SIGPIPE, SIGTERM, Signals};
 use super::terminal::{self, RawMode};
 use super::verdict::{self, Ended};
-use super::{failure, job};
+use super::{failure, job, stored};
 use crate::cli::exit::Exit;
 use crate::cli::message;
 use crate::cli::value::reason;
@@ -27,7 +27,12 @@ pub(super) async fn run(options: &RunOptions) -> Exit {
     if options.tty && !std::io::stdin().is_terminal() {
         return refused("`--tty` needs a terminal on stdin".to_owned());
     }
-    let job = match job::job(options) {
+    // Held until the command has ended: nobody removes the workspace meanwhile.
+    let stored = match stored::open(options.workspace.as_deref()) {
+        Ok(stored) => stored,
+        Err(reason) => return refused(reason),
+    };
+    let job = match job::job(options, stored.as_ref()) {
         Ok(job) => job,
         Err(reason) => return refused(reason),
     };

@@ -5,10 +5,11 @@ mod job;
 mod json;
 mod live;
 mod options;
-mod reach;
+pub(super) mod reach;
 mod relay;
 mod report;
 mod signal;
+mod stored;
 mod terminal;
 mod verdict;
 

@@ -65,7 +65,8 @@ pub(crate) struct RunOptions {
     /// Make DIR the workspace (default: temporary)
     ///
     /// DIR appears as `/workspace`, where the command starts, and keeps what the command leaves there. `tmpfs` means an
-    /// empty workspace in memory (a directory of that name is `./tmpfs`). For example: `-w .`.
+    /// empty workspace in memory (a directory of that name is `./tmpfs`), and `ws:ID` the one that `pinfold workspace
+    /// create ID` made. For example: `-w .`.
     #[arg(short, long, value_name = "DIR", help_heading = "View")]
     pub(super) workspace: Option<PathBuf>,
 

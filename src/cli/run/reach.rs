@@ -12,6 +12,11 @@ pub(super) fn through<'a>(job: &'a Job, path: &Path) -> Option<&'a AbsolutePath>
     };
     let mounts = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
     let directories: Vec<_> = workspace.into_iter().chain(mounts).collect();
+    holding(&directories, path)
+}
+
+/// The one of these directories, none of which has links in its path, that has a say in where `path` leads.
+pub(in crate::cli) fn holding<'a>(directories: &[&'a AbsolutePath], path: &Path) -> Option<&'a AbsolutePath> {
     let holding = |place: &Path| directories.iter().copied().find(|directory| place.starts_with(directory.as_str()));
     // Name by name, as the kernel does: every directory in which a name is looked up has a say in where the path leads.
     let mut place = std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"));

@@ -1,0 +1,81 @@
+//! Locks between processes: flock(2) on a file, which ends with whoever holds it, however that one ends.
+
+use super::file::OURS;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long anybody waits for a lock that is only ever held for a moment. Who holds it longer is stopped or hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long until the next try, at first and at most: flock(2) itself has no deadline.
+const PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
+
+/// A lock that is held until this is dropped.
+#[derive(Debug)]
+pub(super) struct Lock(OwnedFd);
+
+impl Lock {
+    /// Waits for the lock alone. `None` when the patience is at its end.
+    pub(super) fn alone(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
+        wait(open(at, name)?, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Waits for a share of the lock.
+    pub(super) fn shared(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
+        wait(open(at, name)?, FlockOperation::NonBlockingLockShared)
+    }
+
+    /// Takes the lock alone if nobody has it.
+    pub(super) fn alone_now(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
+        let file = open(at, name)?;
+        Ok(take(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?.then_some(Self(file)))
+    }
+
+    /// The locked file.
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Takes the lock of an open directory for as long as its descriptor lives, if nobody has it.
+pub(super) fn claim(dir: BorrowedFd<'_>) -> Result<bool, Errno> {
+    take(dir, FlockOperation::NonBlockingLockExclusive)
+}
+
+const FILE: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Makes the file of a lock if it is absent.
+pub(super) fn make(at: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    rustix::fs::openat(at, name, FILE | OFlags::CREATE, OURS).map(drop)
+}
+
+fn open(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(at, name, FILE, Mode::empty())
+}
+
+fn wait(file: OwnedFd, how: FlockOperation) -> Result<Option<Lock>, Errno> {
+    let (start, mut pause) = (Instant::now(), PAUSES.0);
+    loop {
+        if take(file.as_fd(), how)? {
+            return Ok(Some(Lock(file)));
+        }
+        if start.elapsed() > PATIENCE {
+            return Ok(None);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+fn take(file: BorrowedFd<'_>, how: FlockOperation) -> Result<bool, Errno> {
+    loop {
+        match rustix::fs::flock(file, how) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A workspace while somebody works in it: nobody removes it or replaces its files then.
+
+use super::error::Error;
+use super::key::Key;
+use super::lock::Lock;
+use super::record::Quota;
+use super::state::{self, Workspaces};
+use super::store::Store;
+use super::tree::{self, Usage};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// A workspace in use, for as long as this lives. Any number of users may share one. It notes the time of use when it
+/// begins and when it ends.
+#[derive(Debug)]
+pub struct InUse {
+    path: PathBuf,
+    quota: Quota,
+    pub(super) data: OwnedFd,
+    lock: Lock,
+}
+
+impl Store {
+    /// Opens a workspace for use.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Corrupt`], since nobody can tell its quota then; [`Error::Busy`] when somebody
+    /// replaces the files and does not come to an end.
+    pub fn open(&self, id: &str) -> Result<InUse, Error> {
+        let key = Key::of(id)?;
+        let workspaces = Workspaces::existing(&self.state)?.ok_or_else(|| Error::not_found(id))?;
+        let (place, lock) = workspaces.in_use(&key, id)?.ok_or_else(|| Error::not_found(id))?;
+        let record = place.record()?;
+        state::touch(lock.file());
+        Ok(InUse { path: place.data_path(), quota: record.quota, data: place.data()?, lock })
+    }
+}
+
+impl InUse {
+    /// The absolute path of the files: the workspace of a job.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How much the workspace may hold.
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// What the files take now. Looks at each of them.
+    pub fn usage(&self) -> Usage {
+        tree::usage(self.data.as_fd())
+    }
+
+    /// How much the quota leaves for a job to add, since a job's limits count only growth in a workspace that stays. The
+    /// files are looked at only if there is a quota. Jobs that share the workspace at one time each get all of it.
+    pub fn remaining(&self) -> Quota {
+        if self.quota == Quota::default() {
+            return self.quota;
+        }
+        let usage = self.usage();
+        let left = |most: Option<u64>, used: u64| most.map(|most| most.saturating_sub(used));
+        Quota { bytes: left(self.quota.bytes, usage.bytes), inodes: left(self.quota.inodes, usage.inodes) }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        state::touch(self.lock.file());
+    }
+}
