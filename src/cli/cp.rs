@@ -95,6 +95,7 @@ fn destination(source: &Source, target: &Target) -> Result<PathBuf, Refusal> {
     let wants_directory = target.shown.as_bytes().ends_with(b"/") || target.shown.as_bytes().ends_with(b"/.");
     let refuse = |why: &str| Err(Refusal::new(format!("failed to copy to `{}`: {why}", target.shown.display()), None));
     match (source.is_directory, target.kind) {
+        (_, Some(Kind::Symlink)) => Err(unwritable(&target.shown, &Reason::Symlink)),
         (false, None) if wants_directory => refuse("no such directory"),
         (false, Some(kind)) if wants_directory && kind != Kind::Directory => refuse("it is not a directory"),
         (true, Some(kind)) if kind != Kind::Directory => refuse("a directory can't replace a file"),
@@ -137,9 +138,9 @@ fn existing(kind: Result<Kind, Error>) -> Result<Option<Kind>, Refusal> {
 
 /// The user's own path, through any links.
 fn own_source(text: &OsStr) -> Result<Source, Refusal> {
-    let refuse = |error| Refusal::new(format!("failed to read `{}`: {error}", text.display()), None);
+    let refuse = |reason: Reason| Refusal::new(format!("failed to read `{}`: {reason}", text.display()), None);
     let written = Path::new(text);
-    let real = written.canonicalize().map_err(refuse)?;
+    let real = written.canonicalize().map_err(|error| refuse(error.into()))?;
     let is_directory = real.is_dir();
     let name = written.file_name().or(real.file_name()).map(OsStr::to_owned);
     if is_directory {
@@ -152,7 +153,6 @@ fn own_source(text: &OsStr) -> Result<Source, Refusal> {
 
 fn own_target(text: &OsStr) -> Result<Target, Refusal> {
     let written = Path::new(text);
-    let refuse = |error| Refusal::new(format!("failed to write to `{}`: {error}", text.display()), None);
     let shown = text.to_owned();
     match written.canonicalize() {
         Ok(real) if real.is_dir() => {
@@ -175,7 +175,7 @@ fn own_target(text: &OsStr) -> Result<Target, Refusal> {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             Ok(Target { tree: Tree::open_own(folder)?, path, kind: None, shown })
         }
-        Err(error) => Err(refuse(error)),
+        Err(error) => Err(unwritable(&shown, &error.into())),
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT};
 use std::ffi::{CString, OsStr};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a copy has done.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub struct Report {
     pub links: u64,
     /// Bytes of files.
     pub bytes: u64,
-    /// What was left out, each with its path and reason. A copy with more than 1000 of them is given up.
+    /// What was left out, each with its path as the source or the archive has it, and the reason. A copy with more than 1000 of them is given up.
     pub refused: Vec<Error>,
 }
 
@@ -38,8 +38,6 @@ const MOST_REFUSED: usize = 1000;
 pub(crate) struct Planter<'a> {
     tree: &'a Tree,
     base: OwnedFd,
-    /// As it is told: where the base is.
-    folder: PathBuf,
     report: Report,
     progress: Progress<'a>,
 }
@@ -54,9 +52,8 @@ pub(crate) struct Likeness {
 impl<'a> Planter<'a> {
     /// Below the folder `base`, which is made if it is missing.
     pub(crate) fn new(tree: &'a Tree, base: &Inside, progress: Progress<'a>) -> Result<Self, Reason> {
-        let folder = if base.is_root() { PathBuf::new() } else { base.to_path() };
         let base = tree.make_directories(tree.root(), base)?;
-        Ok(Self { tree, base, folder, report: Report::default(), progress })
+        Ok(Self { tree, base, report: Report::default(), progress })
     }
 
     /// Gives the folder itself the permissions of what is copied into it.
@@ -75,7 +72,7 @@ impl<'a> Planter<'a> {
         if ends_all || self.report.refused.len() >= MOST_REFUSED {
             return Err(reason);
         }
-        self.report.refused.push(reason.when("copy", self.folder.join(path)));
+        self.report.refused.push(reason.when("copy", path));
         Ok(())
     }
 

@@ -103,14 +103,15 @@ pub(crate) fn read_whole(file: File, limit: u64) -> Result<Vec<u8>, Reason> {
 }
 
 fn read_range(file: &File, offset: u64, length: u64) -> Result<Vec<u8>, Reason> {
-    // pread(2) takes no offset that is negative as a signed number; no file is so long.
-    if i64::try_from(offset).is_err() {
-        return Ok(Vec::new());
-    }
     let (mut bytes, mut chunk) = (Vec::new(), vec![0; 128 << 10]);
     while (bytes.len() as u64) < length {
         let wanted = usize::try_from(length - bytes.len() as u64).map_or(chunk.len(), |left| left.min(chunk.len()));
-        match file.read_at(&mut chunk[..wanted], offset.saturating_add(bytes.len() as u64)) {
+        let position = offset.saturating_add(bytes.len() as u64);
+        // pread(2) takes no range beyond the largest signed number, and no file is so long.
+        if i64::try_from(position.saturating_add(wanted as u64)).is_err() {
+            break;
+        }
+        match file.read_at(&mut chunk[..wanted], position) {
             Ok(0) => break,
             Ok(count) => bytes.extend_from_slice(&chunk[..count]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

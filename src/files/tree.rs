@@ -30,8 +30,10 @@ pub struct Tree {
 pub(crate) const PERMISSIONS: u32 = 0o777;
 
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const PASS: OFlags = LOOK.union(OFlags::DIRECTORY);
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Without O_NOFOLLOW: a link at the end is refused all the same, by RESOLVE_NO_SYMLINKS, and as a link then (ELOOP), not
+/// as something that is no directory.
+const PASS: OFlags = OFlags::PATH.union(DIRECTORY);
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
 impl Tree {
     /// Opens a directory whose content nobody trusts, a sandbox's workspace for instance. The path itself is the
