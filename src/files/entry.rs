@@ -74,7 +74,7 @@ pub(crate) fn size(stat: &Stat) -> u64 {
 }
 
 fn modified(stat: &Stat) -> SystemTime {
-    let (seconds, nanoseconds) = (i64::from(stat.st_mtime), u64::from(stat.st_mtime_nsec));
+    let (seconds, nanoseconds) = (stat.st_mtime, stat.st_mtime_nsec);
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let base = SystemTime::UNIX_EPOCH;
     let moved = if seconds < 0 { base.checked_sub(whole) } else { base.checked_add(whole) };
