@@ -9,6 +9,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Ends a race when the test does, by a failure too: the scope would wait for the other thread for ever.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Every call that reaches a path, with the codes of those that failed.
 fn everything(tree: &Tree, path: &str) -> Vec<Option<&'static str>> {
     let code = |result: Result<(), pinfold::files::Error>| result.err().map(|error| error.code());
@@ -92,6 +101,7 @@ fn a_link_that_is_swapped_in_while_we_work_leads_nowhere() {
     let is_over = AtomicBool::new(false);
     let (mut fooled, mut read) = (0, 0);
     std::thread::scope(|scope| {
+        let _at_the_end = Over(&is_over);
         scope.spawn(|| {
             let (one, other) = (place.inside("d"), place.inside("swap"));
             while !is_over.load(Ordering::Relaxed) {
@@ -124,7 +134,6 @@ fn a_link_that_is_swapped_in_while_we_work_leads_nowhere() {
                 assert_ne!(found.bytes, SECRET.trim_end().as_bytes());
             }
         }
-        is_over.store(true, Ordering::Relaxed);
         for entry in target.tree.glob("copy/**").unwrap().entries {
             assert!(entry.kind != Kind::File || target.tree.read(&entry.path).unwrap() != SECRET.as_bytes());
         }
@@ -254,6 +263,7 @@ fn a_sparse_or_growing_file_is_read_no_further_than_its_bound() {
     // /dev/zero of a kind: a file that grows as fast as it is read.
     let (is_over, target) = (AtomicBool::new(false), Place::new());
     std::thread::scope(|scope| {
+        let _at_the_end = Over(&is_over);
         scope.spawn(|| {
             let chunk = vec![b'x'; 1 << 20];
             while !is_over.load(Ordering::Relaxed)
@@ -268,7 +278,6 @@ fn a_sparse_or_growing_file_is_read_no_further_than_its_bound() {
         }
         let _either = tree.read("grow");
         tree.clone().with_bounds(Bounds::default()).copy_to("grow", &target.tree, "grow", &mut |_| {}).unwrap();
-        is_over.store(true, Ordering::Relaxed);
     });
 }
 
@@ -333,6 +342,7 @@ fn who_fills_a_folder_for_ever_does_not_keep_us() {
     bounds.entries = 500;
     let tree = place.tree.clone().with_bounds(bounds);
     std::thread::scope(|scope| {
+        let _at_the_end = Over(&is_over);
         scope.spawn(|| {
             let mut number = 0u64;
             while !is_over.load(Ordering::Relaxed) {
@@ -345,7 +355,6 @@ fn who_fills_a_folder_for_ever_does_not_keep_us() {
         }
         let _ends_either_way = tree.delete_tree("d");
         let _ends_either_way = tree.copy_to(".", &Place::new().tree, ".", &mut |_| {});
-        is_over.store(true, Ordering::Relaxed);
     });
 }
 
