@@ -62,6 +62,8 @@ pub struct Matches {
 }
 
 const LONGEST_LINE: u64 = 64 << 10;
+/// A longer one takes seconds to prepare.
+const LONGEST_LITERAL: usize = 4096;
 
 impl Grep {
     /// For these bytes, exactly.
@@ -153,7 +155,10 @@ impl Tree {
 }
 
 /// A search for exactly these bytes.
-pub(crate) fn literal(text: &[u8], ignores_case: bool) -> Result<Regex, Reason> {
+fn literal(text: &[u8], ignores_case: bool) -> Result<Regex, Reason> {
+    if text.len() > LONGEST_LITERAL {
+        return Err(Reason::InvalidPattern(format!("it is longer than {LONGEST_LITERAL} bytes")));
+    }
     let (pattern, is_text) = match std::str::from_utf8(text) {
         Ok(text) => (regex::escape(text), true),
         Err(_not_utf8) => {
@@ -165,8 +170,7 @@ pub(crate) fn literal(text: &[u8], ignores_case: bool) -> Result<Regex, Reason> 
             (pattern, false)
         }
     };
-    let size = (text.len() + 4096).saturating_mul(256);
-    build(RegexBuilder::new(&pattern).case_insensitive(ignores_case).unicode(is_text).size_limit(size))
+    build(RegexBuilder::new(&pattern).case_insensitive(ignores_case).unicode(is_text))
 }
 
 fn build(builder: &RegexBuilder) -> Result<Regex, Reason> {
@@ -256,8 +260,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_literal_is_no_pattern_too_large() {
-        let text = vec![b'a'; 1 << 20];
-        assert!(literal(&text, false).unwrap().is_match(&text));
+    fn a_long_literal_is_refused_before_it_takes_time() {
+        let text = vec![b'a'; LONGEST_LITERAL + 1];
+        assert!(literal(&text, true).is_err());
+        assert!(literal(&text[1..], true).unwrap().is_match(&text));
     }
 }

@@ -169,8 +169,8 @@ fn substitute(text: &[u8], old: &[u8], new: &[u8], which: Occurrences, most: u64
     if old.is_empty() {
         return Err(Reason::InvalidPattern("the text to replace is empty".to_owned()));
     }
-    let literal = super::grep::literal(old, false)?;
-    let count = literal.find_iter(text).count() as u64;
+    let places: Vec<usize> = memchr::memmem::find_iter(text, old).collect();
+    let count = places.len() as u64;
     match (which, count) {
         (_, 0) => return Err(Reason::NoMatch),
         (Occurrences::One, 2..) => return Err(Reason::Ambiguous(count)),
@@ -181,7 +181,14 @@ fn substitute(text: &[u8], old: &[u8], new: &[u8], which: Occurrences, most: u64
     if length > most {
         return Err(Reason::TooBig(most));
     }
-    Ok((literal.replace_all(text, regex::bytes::NoExpand(new)).into_owned(), count))
+    let (mut replaced, mut done) = (Vec::new(), 0);
+    for place in places {
+        replaced.extend_from_slice(&text[done..place]);
+        replaced.extend_from_slice(new);
+        done = place + old.len();
+    }
+    replaced.extend_from_slice(&text[done..]);
+    Ok((replaced, count))
 }
 
 /// Copies to the end, and leaves out what is zero, so that a sparse file stays one. `count` is told each piece's length
