@@ -28,13 +28,13 @@ pub(crate) struct CpOptions {
     /// Don't show how far a long copy is
     #[arg(short, long)]
     quiet: bool,
-    /// Copy at most so much altogether, such as `512M`, or `max` (default: 16G)
+    /// Copy at most so much, or `max` (default: 16G)
     #[arg(long, value_name = "SIZE", value_parser = value::size)]
     max_bytes: Option<Limit<u64>>,
-    /// What is copied: `PLACE:PATH`, a path, or `-` for a tar archive on stdin
+    /// What is copied: PLACE:PATH, a path, or `-` for tar on stdin
     #[arg(value_name = "SRC")]
     source: OsString,
-    /// Where to: `PLACE:PATH`, a path, or `-` for a tar archive on stdout
+    /// Where to: PLACE:PATH, a path, or `-` for tar on stdout
     #[arg(value_name = "DST")]
     target: OsString,
 }
