@@ -14,7 +14,7 @@ use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Copy files into or out of where a sandbox works, without following what it made
+/// Copy files into or out of where a sandbox works
 ///
 /// One of SRC and DST is PLACE:PATH: PLACE is a directory whose content nobody trusts, written so that it begins with `/`
 /// or `.`, and PATH is below it. The other is a path of yours, or `-` for a tar archive on stdin or stdout.

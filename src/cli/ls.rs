@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// List files where a sandbox works, without following what it made
+/// List files where a sandbox works, following no link
 ///
 /// PLACE is a directory whose content nobody trusts, written so that it begins with `/` or `.`; PATH is below it, as in
 /// `pinfold ls ./project:src`. Prints for each entry its type and permissions, its size in bytes, when it was changed (in
