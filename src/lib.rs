@@ -69,6 +69,7 @@ mod answer;
 mod byte_size;
 mod duration;
 mod error;
+pub mod files;
 mod job_builder;
 mod job_limits;
 mod lifeline;

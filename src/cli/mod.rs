@@ -2,10 +2,14 @@
 //! confines anything.
 
 mod completions;
+mod cp;
 mod doctor;
 mod exit;
+mod ls;
 mod man;
 mod message;
+mod place;
+mod progress;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -31,6 +35,8 @@ pub(crate) struct Cli {
 enum Command {
     Run(Box<run::RunOptions>),
     Workspace(workspace::WorkspaceOptions),
+    Cp(cp::CpOptions),
+    Ls(ls::LsOptions),
     Doctor(doctor::DoctorOptions),
     Completions(completions::CompletionsOptions),
     Man(man::ManOptions),
@@ -42,6 +48,8 @@ impl Cli {
         match self.command {
             Command::Run(options) => run::run(*options),
             Command::Workspace(options) => workspace::run(options),
+            Command::Cp(options) => cp::run(&options),
+            Command::Ls(options) => ls::run(&options),
             Command::Doctor(options) => doctor::run(&options),
             Command::Completions(options) => completions::run(&options),
             Command::Man(options) => man::run(&options),

@@ -1,0 +1,110 @@
+//! Where files can be, besides the user's own: `PLACE:PATH`. A place is for now a directory of the host whose content
+//! nobody trusts, written so that it can't be taken for a name: `./dir` or `/srv/dir`.
+
+use super::message;
+use pinfold::files::{Error, Tree};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A place, and a path in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InPlace {
+    pub(crate) place: OsString,
+    /// As it was written; nothing is `.`.
+    pub(crate) path: PathBuf,
+}
+
+/// Why something can't be done, for the user.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    pub(crate) hint: Option<&'static str>,
+}
+
+impl Refusal {
+    pub(crate) fn new(message: impl Into<String>, hint: Option<&'static str>) -> Self {
+        Self { message: message.into(), hint }
+    }
+
+    /// Tells it, as Pinfold's own failure.
+    pub(crate) fn tell(&self) -> super::exit::Exit {
+        message::error(&self.message, self.hint);
+        super::exit::Exit::Failed
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::new(error.to_string(), hint(&error))
+    }
+}
+
+fn hint(error: &Error) -> Option<&'static str> {
+    match error.code() {
+        "invalid_path" => Some("a path in a place is relative to it, or begins with `/workspace/`, and has no `..`"),
+        "symlink" => Some("name the file that the link points to, if that is what you want"),
+        "too_big" => Some("allow more with `--max-bytes`"),
+        _ => None,
+    }
+}
+
+impl InPlace {
+    /// Reads `PLACE:PATH`, or nothing where there is no colon. The first colon counts.
+    pub(crate) fn read(text: &OsStr) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let colon = bytes.iter().position(|byte| *byte == b':')?;
+        let path = match &bytes[colon + 1..] {
+            [] => b".",
+            path => path,
+        };
+        let path = PathBuf::from(OsStr::from_bytes(path));
+        Some(Self { place: OsStr::from_bytes(&bytes[..colon]).to_owned(), path })
+    }
+
+    /// The same where the colon may be left out, and the whole is the place.
+    pub(crate) fn read_lenient(text: &OsStr) -> Self {
+        Self::read(text).unwrap_or_else(|| Self { place: text.to_owned(), path: PathBuf::from(".") })
+    }
+
+    /// The files of the place.
+    pub(crate) fn open(&self) -> Result<Tree, Refusal> {
+        open(&self.place)
+    }
+}
+
+/// The files of a place, wherever it is: the one function that knows what a place can be.
+fn open(place: &OsStr) -> Result<Tree, Refusal> {
+    match place.as_bytes() {
+        [b'/' | b'.', ..] => Ok(Tree::open(Path::new(place))?),
+        _ => Err(Refusal::new(
+            format!("failed to find the place `{}`", place.display()),
+            Some("name a directory so that it begins with `/` or `.`, such as `./dir:path`"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_colon_ends_the_place() {
+        for (text, expected) in [
+            ("./dir:a/b", Some(("./dir", "a/b"))),
+            ("/srv/dir:", Some(("/srv/dir", "."))),
+            (".:a:b", Some((".", "a:b"))),
+            ("./dir", None),
+        ] {
+            let read = InPlace::read(OsStr::new(text));
+            let expected = expected.map(|(place, path)| InPlace { place: place.into(), path: path.into() });
+            assert_eq!(read, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_no_directory() {
+        let refusal = open(OsStr::new("etc")).unwrap_err();
+        assert!(refusal.message.contains("`etc`") && refusal.hint.is_some());
+    }
+}
