@@ -33,6 +33,11 @@ fn condition() -> Option<Expected> {
     })
 }
 
+fn doctor() -> Value {
+    let output = Command::new(pinfold()).args(["doctor", "--json"]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 #[test]
 fn the_default_job_runs_or_says_what_the_container_withholds() {
     let Some(expected) = condition() else { return };
@@ -51,8 +56,7 @@ fn the_default_job_runs_or_says_what_the_container_withholds() {
 #[test]
 fn doctor_says_what_the_default_job_comes_to() {
     let Some(expected) = condition() else { return };
-    let output = Command::new(pinfold()).args(["doctor", "--json"]).output().unwrap();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = doctor();
     match expected {
         Expected::Runs => assert_eq!(report["fit"], true, "{report}"),
         Expected::Fails(code, message, _) => {
@@ -64,13 +68,44 @@ fn doctor_says_what_the_default_job_comes_to() {
     }
 }
 
+/// What doctor's `conditions` say of a container, by their words: each of these is there in some and absent in others.
+const COVERED: &str = "parts of /proc are covered";
+const FILTERED: &str = "our own system calls are filtered (seccomp)";
+const SWITCHED_OFF: &str = "namespaces are switched off (user.max_user_namespaces)";
+const KEPT_FROM_USERS: &str = "user namespaces are kept from users (kernel.unprivileged_userns_clone)";
+
+#[test]
+fn doctor_names_the_conditions_that_the_container_consists_of_and_no_others() {
+    if condition().is_none() {
+        return;
+    }
+    let name = std::env::var("PINFOLD_TESTS_HOST").unwrap();
+    let (kind, _who) = name.rsplit_once('-').unwrap();
+    let holding: &[&str] = match kind {
+        "docker" => &[FILTERED, COVERED],
+        "unfiltered" => &[COVERED],
+        "unmasked" => &[],
+        "without-userns" => &[SWITCHED_OFF],
+        "forbidden-userns" => &[KEPT_FROM_USERS],
+        _ => panic!("{name} has no row in this table"),
+    };
+    let report = doctor();
+    let said: Vec<&str> = report["conditions"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    // True of all of them: a read-only view of their own cgroup.
+    assert!(said[0].starts_with("cgroups: v2") && said[0].contains("is read-only"), "{said:?}");
+    for words in [COVERED, FILTERED, SWITCHED_OFF, KEPT_FROM_USERS] {
+        let is_said = said.iter().any(|line| line.contains(words));
+        assert_eq!(is_said, holding.contains(&words), "{name}, {words:?}: {said:?}");
+    }
+}
+
 #[test]
 fn nothing_is_said_to_be_held_by_cgroups_that_are_read_only() {
     let Some(expected) = condition() else { return };
     let answer = Job::new(&["true"]).run();
     if matches!(expected, Expected::Runs) {
         let isolation = &answer.outcome.isolation;
-        assert_eq!((isolation.cgroup, isolation.memory, isolation.pids), (None, Mechanism::Rlimit, Mechanism::Rlimit));
+        assert_eq!((isolation.cgroup, isolation.memory, isolation.pids), (None, Mechanism::Watched, Mechanism::Rlimit));
     }
     let failure = Job::new(&["true"]).with("require", json!(["cgroup"])).failure();
     assert!(failure.hint.is_some(), "{failure:?}");
@@ -90,4 +125,6 @@ fn a_directory_of_the_caller_s_is_given_or_its_refusal_is_explained() {
         }
         None => assert_eq!(std::fs::read_to_string(scratch.path("work/file")).unwrap(), "new\n"),
     }
+    let warnings = doctor()["warnings"].to_string();
+    assert_eq!(warnings.contains("CAP_SYS_ADMIN"), answer.outcome.error.is_some(), "{warnings}");
 }

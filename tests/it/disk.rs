@@ -2,7 +2,7 @@
 
 use crate::faults::can_trace;
 use crate::sandbox::{Job, Scratch, children, eventually, kill};
-use crate::support::{host_cannot, is_root};
+use crate::support::{has_program, host_cannot, is_root};
 use pinfold_runner::{Status, WorkspaceMechanism};
 use serde_json::{Value, json};
 use std::fs;
@@ -162,4 +162,27 @@ fn a_quota_of_the_file_system_is_exact() {
     assert_eq!(probe("sparse", "file", "4096"), "all\n");
     let required = place.run(Job::new(&["echo", "ran"]).with("require", json!(["workspace"])));
     assert_eq!(required.exited(), "ran\n");
+    if has_program("python3") {
+        // EINVAL, fileattr_set_prepare: neither to another project nor out of what is inherited. To change nothing is allowed.
+        let answer = place.run(Job::new(&["python3", "-c", LEAVES_PROJECT]).limit("workspace_bytes", 8 * MIB));
+        assert_eq!(answer.exited(), "0 22 22\n");
+    }
 }
+
+/// FS_IOC_FSGETXATTR and FS_IOC_FSSETXATTR of <linux/fs.h> on a directory of its own: as it is, with project 0, and without
+/// FS_XFLAG_PROJINHERIT.
+const LEAVES_PROJECT: &str = r#"
+import fcntl, os, struct
+os.mkdir("own")
+fd = os.open("own", os.O_RDONLY)
+fields = "IIIII8x"
+flags, size, extents, project, cow = struct.unpack(fields, fcntl.ioctl(fd, 0x801c581f, bytes(28)))
+assert project and flags & 0x200
+def change(flags, project):
+    try:
+        fcntl.ioctl(fd, 0x401c5820, struct.pack(fields, flags, size, extents, project, cow))
+        return 0
+    except OSError as error:
+        return error.errno
+print(change(flags, project), change(flags, 0), change(flags & ~0x200, project))
+"#;

@@ -9,14 +9,32 @@ mod neighbours;
 mod sockets;
 
 use crate::sandbox::{Job, Scratch};
-use crate::support::probe as program;
+use crate::support::{host_cannot, probe as program};
+use pinfold_runner::Status;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::OnceLock;
 
 /// Permission denied: by Landlock, or by the bits of a file.
 const EACCES: &str = "13";
 const EPERM: &str = "1";
+
+/// Whether this kernel's Landlock is enough for the mode, found out by a job; a loud skip if it isn't.
+fn stands() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    let stands = *ANSWER.get_or_init(|| {
+        let outcome = job(&["true"]).run().outcome;
+        match outcome.error {
+            Some(error) => error.code != "landlock",
+            None => outcome.status == Status::Exited,
+        }
+    });
+    if !stands {
+        host_cannot("needs a newer Landlock than this kernel's");
+    }
+    stands
+}
 
 fn job(command: &[&str]) -> Job {
     Job::new(command).with("mode", json!("landlock"))

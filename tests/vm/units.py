@@ -178,7 +178,7 @@ def foreign(name):
     said = process.communicate("go\n", timeout=60)[0].splitlines()
     result = json.loads(said[0])
     isolation = result["isolation"]
-    check(f"{name}: isolation", isolation["cgroup"] is None and isolation["memory"] == "rlimit", result)
+    check(f"{name}: isolation", isolation["cgroup"] is None and isolation["memory"] == "watched", result)
     check(f"{name}: nobody is moved", "pinfold" not in said[1], said)
     stranger.kill()
     stranger.wait()

@@ -24,6 +24,8 @@ pub(super) struct Host {
     pub(super) seccomp_mode: Option<u32>,
     /// What filters may answer: `/proc/sys/kernel/seccomp/actions_avail`.
     pub(super) seccomp_actions: Option<String>,
+    /// Whether CAP_SYS_ADMIN is in force for this very process: capabilities(7).
+    pub(super) has_sys_admin: bool,
     /// Whether we are in a user namespace already, as in a rootless container: then not every uid of the host is ours.
     pub(super) in_user_namespace: bool,
     /// AppArmor's profile for this very process, unless it is `unconfined`.
@@ -65,6 +67,7 @@ impl Host {
             wsl: wsl(&kernel),
             seccomp_mode: status.lines().find_map(|line| line.strip_prefix("Seccomp:")?.trim().parse().ok()),
             seccomp_actions: line("/proc/sys/kernel/seccomp/actions_avail"),
+            has_sys_admin: has_sys_admin(&status),
             in_user_namespace: in_user_namespace(&read_to_string("/proc/self/uid_map").unwrap_or_default()),
             apparmor_profile: apparmor_profile(),
             selinux_enforcing: number("/sys/fs/selinux/enforce") == Some(1),
@@ -108,6 +111,13 @@ impl Host {
                  on disk",
                 self.state_directory
             ));
+        }
+        if self.is_root() && !self.has_sys_admin {
+            warnings.push(
+                "root lacks CAP_SYS_ADMIN here, as in a container: jobs that are given a directory of the caller's (a \
+                 workspace, a mount, a root) fail; for those start Pinfold as an ordinary user"
+                    .to_owned(),
+            );
         }
         let sockets = ["/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock"];
         if let Some(socket) = sockets.iter().find(|socket| Path::new(socket).exists()) {
@@ -178,6 +188,12 @@ fn in_user_namespace(uid_map: &str) -> bool {
     !numbers.is_empty() && numbers != ["0", "0", "4294967295"]
 }
 
+/// CAP_SYS_ADMIN is number 21 in the mask: <linux/capability.h>.
+fn has_sys_admin(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> 21 & 1 == 1)
+}
+
 fn apparmor_profile() -> Option<String> {
     let profile = line("/proc/self/attr/apparmor/current")?;
     (profile != "unconfined").then_some(profile)
@@ -246,6 +262,13 @@ mod tests {
     fn the_first_user_namespace_is_told_from_others() {
         assert!(!in_user_namespace("         0          0 4294967295\n"));
         assert!(in_user_namespace("         0       1000          1\n"));
+    }
+
+    #[test]
+    fn the_capability_is_read_from_the_effective_set() {
+        assert!(has_sys_admin("CapPrm:\t0\nCapEff:\t0000000000200000\n"));
+        assert!(!has_sys_admin("CapPrm:\t000001ffffffffff\nCapEff:\t00000000a80425fb\n"));
+        assert!(!has_sys_admin(""));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a job says and gets in this mode, and what it can't say.
 
-use super::{job, sh};
+use super::{job, sh, stands};
 use crate::sandbox::{Job, Scratch};
 use crate::support::{has_program, is_root};
 use pinfold_runner::{Groups, Lifetime, Mechanism, Mode, NetworkFence, Status, WorkspaceMechanism};
@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 #[test]
 fn the_result_says_which_fences_stood() {
+    if !stands() {
+        return;
+    }
     let isolation = job(&["true"]).run().outcome.isolation;
     assert_eq!((isolation.mode, isolation.namespaces.len()), (Mode::Landlock, 0));
     assert_eq!((isolation.network, isolation.lifetime), (NetworkFence::Seccomp, Lifetime::BestEffort));
@@ -26,6 +29,9 @@ fn the_result_says_which_fences_stood() {
 
 #[test]
 fn what_can_t_be_had_is_an_error_and_never_something_else() {
+    if !stands() {
+        return;
+    }
     let scratch = Scratch::new();
     let dir = scratch.dir("dir");
     let link = scratch.text("link");
@@ -57,6 +63,9 @@ fn what_can_t_be_had_is_an_error_and_never_something_else() {
 
 #[test]
 fn a_runner_that_has_children_kills_none_of_them() {
+    if !stands() {
+        return;
+    }
     let scratch = Scratch::new();
     let pid = scratch.text("pid");
     let script = r#"env -i sleep 1000 >/dev/null 2>&1 & echo $! > "$0"; exec "$@""#;
@@ -70,6 +79,9 @@ fn a_runner_that_has_children_kills_none_of_them() {
 
 #[test]
 fn root_s_sandboxes_write_to_no_directory_of_the_caller_s() {
+    if !stands() {
+        return;
+    }
     let scratch = Scratch::new();
     let dir = scratch.dir("dir");
     let jobs = [job(&["true"]).with("workspace", json!({"path": dir})), job(&["true"]).mount(&dir, &dir, true)];
@@ -85,6 +97,9 @@ fn root_s_sandboxes_write_to_no_directory_of_the_caller_s() {
 
 #[test]
 fn a_kernel_that_holds_too_little_is_refused() {
+    if !stands() {
+        return;
+    }
     if !has_program("strace") {
         return;
     }
@@ -105,6 +120,9 @@ fn a_kernel_that_holds_too_little_is_refused() {
 
 #[test]
 fn the_workspace_is_named_and_is_where_the_command_starts() {
+    if !stands() {
+        return;
+    }
     let script = r#"[ "$PWD" = "$PINFOLD_WORKSPACE" ] && [ "$HOME" = "$PWD" ] && [ "$TMPDIR" != /tmp ] && touch "$TMPDIR/a" b && ls"#;
     assert_eq!(sh(script).run().exited(), "b\n");
     let below = sh("basename $PWD; cat file").files(&[("below/file", "text")]).with("cwd", json!("below"));
@@ -115,6 +133,9 @@ fn the_workspace_is_named_and_is_where_the_command_starts() {
 
 #[test]
 fn streams_files_and_requirements_are_as_in_the_other_mode() {
+    if !stands() {
+        return;
+    }
     let answer = sh("cat; echo no >&2; exit 3").with("stdin", json!("yes")).run();
     assert_eq!((answer.stdout().as_str(), answer.outcome.exit_code), ("yes", Some(3)));
     assert_eq!(answer.outcome.stderr.to_text(), "no\n");

@@ -1,6 +1,6 @@
 //! How long things live where no pid namespace ends with its first process: what the warden and the runner do by hand.
 
-use super::{job, probe, sh};
+use super::{job, probe, sh, stands};
 use crate::lifetime::with_lifeline;
 use crate::sandbox::{Running, Scratch, children, eventually, kill};
 use crate::support::is_root;
@@ -35,6 +35,9 @@ fn is_alive(pid: i32) -> bool {
 
 #[test]
 fn whoever_leaves_the_process_group_dies_with_the_job() {
+    if !stands() {
+        return;
+    }
     // That none is left is looked at after every job of this suite.
     let scratch = Scratch::new();
     for _ in 0..50 {
@@ -47,6 +50,9 @@ fn whoever_leaves_the_process_group_dies_with_the_job() {
 
 #[test]
 fn whoever_forks_for_ever_dies_with_the_job() {
+    if !stands() {
+        return;
+    }
     let scratch = Scratch::new();
     for run in 0..50 {
         // Its first process ends at once, and its children go on; every other time no limit ends that.
@@ -65,6 +71,9 @@ fn whoever_forks_for_ever_dies_with_the_job() {
 
 #[test]
 fn the_deadline_holds_against_every_trick() {
+    if !stands() {
+        return;
+    }
     let scratch = Scratch::new();
     for kind in ["sleep", "stop", "ignore", "exit-0"] {
         let answer = probe(&scratch, "process", &[kind]).limit("wall_ms", 400).run();
@@ -75,6 +84,9 @@ fn the_deadline_holds_against_every_trick() {
 
 #[test]
 fn a_background_process_that_holds_stdout_delays_nothing() {
+    if !stands() {
+        return;
+    }
     let scratch = Scratch::new();
     let answer = probe(&scratch, "process", &["hold-stdout"]).limit("wall_ms", 60_000).run();
     assert_eq!(answer.exited(), "parent ends\n");
@@ -83,6 +95,9 @@ fn a_background_process_that_holds_stdout_delays_nothing() {
 
 #[test]
 fn a_cancelled_job_is_told_as_such() {
+    if !stands() {
+        return;
+    }
     let running = sh("echo begun; exec sleep 1000").limit("wall_ms", 90_000).spawn();
     command(&running, "sleep");
     kill(running.pid(), libc::SIGTERM);
@@ -101,6 +116,9 @@ const SCATTERED: &str =
 
 #[test]
 fn when_the_runner_is_killed_the_warden_ends_everything() {
+    if !stands() {
+        return;
+    }
     for _ in 0..10 {
         let running = sh(SCATTERED).limit("wall_ms", 90_000).spawn();
         command(&running, "sleep");
@@ -111,6 +129,9 @@ fn when_the_runner_is_killed_the_warden_ends_everything() {
 
 #[test]
 fn when_the_warden_is_killed_the_runner_ends_everything() {
+    if !stands() {
+        return;
+    }
     for signal in [libc::SIGKILL, libc::SIGSTOP] {
         let running = sh(SCATTERED).limit("wall_ms", 3000).spawn();
         command(&running, "sleep");
@@ -133,6 +154,9 @@ fn when_the_warden_is_killed_the_runner_ends_everything() {
 
 #[test]
 fn when_both_are_killed_the_command_dies_and_root_sweeps_the_rest() {
+    if !stands() {
+        return;
+    }
     let running = sh(SCATTERED).limit("wall_ms", 90_000).spawn();
     let first = command(&running, "sleep");
     let warden = children(running.pid())[0];

@@ -1,6 +1,6 @@
 //! Each limit of this mode attacked, by whatever holds it here.
 
-use super::{probe, sh};
+use super::{probe, sh, stands};
 use crate::sandbox::Scratch;
 use crate::support::is_root;
 use pinfold_runner::{Mechanism, Status};
@@ -8,6 +8,9 @@ use serde_json::json;
 
 #[test]
 fn processes_are_counted() {
+    if !stands() {
+        return;
+    }
     let scratch = Scratch::new();
     let answer = probe(&scratch, "process", &["forks"]).limit("pids", 20).run();
     let text = answer.exited();
@@ -26,6 +29,9 @@ fn processes_are_counted() {
 
 #[test]
 fn memory_is_limited_and_the_result_says_by_what() {
+    if !stands() {
+        return;
+    }
     let script = "import sys\nblocks = []\ntry:\n for i in range(64): blocks.append(b'x' * (16 << 20))\n\
                   except MemoryError: sys.exit(7)\nprint('all')";
     if !crate::support::has_program("python3") {
@@ -41,6 +47,9 @@ fn memory_is_limited_and_the_result_says_by_what() {
 
 #[test]
 fn cpu_time_is_limited_over_all_processes() {
+    if !stands() {
+        return;
+    }
     let scratch = Scratch::new();
     for kind in ["spinners", "short-spinners"] {
         let answer = probe(&scratch, "process", &[kind, "4"]).limit("cpu_ms", 500).limit("wall_ms", 60_000).run();
@@ -50,6 +59,9 @@ fn cpu_time_is_limited_over_all_processes() {
 
 #[test]
 fn the_workspace_and_the_temporary_directory_are_limited_together() {
+    if !stands() {
+        return;
+    }
     for place in [".", "$TMPDIR"] {
         let script = format!("i=0; while :; do head -c 4000000 /dev/zero > {place}/f$i; i=$((i+1)); done");
         let answer = sh(&script).limit("workspace_bytes", 32 << 20).limit("wall_ms", 60_000).run();
@@ -65,11 +77,17 @@ fn the_workspace_and_the_temporary_directory_are_limited_together() {
 
 #[test]
 fn open_files_are_limited() {
+    if !stands() {
+        return;
+    }
     assert_eq!(sh("ulimit -n; ulimit -c").limit("open_files", 77).run().exited(), "77\n0\n");
 }
 
 #[test]
 fn cgroups_hold_here_too_where_there_are_any() {
+    if !stands() {
+        return;
+    }
     if !crate::support::has_cgroups() {
         return;
     }
