@@ -8,7 +8,7 @@ use crate::sys::{Errno, file};
 use crate::watch::Disk;
 use crate::{block_device, cgroup, identity, landlocked, processes, quota, tree};
 use pinfold_runner::{
-    Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, NetworkFence, Workspace, WorkspaceMechanism,
+    Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, Mode, NetworkFence, Workspace, WorkspaceMechanism,
 };
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -86,6 +86,9 @@ impl Ground {
     pub(crate) fn clear(&mut self) {
         if std::mem::replace(&mut self.is_cleared, true) {
             return;
+        }
+        if self.isolation.mode == Mode::Landlock {
+            self.slot.take_back();
         }
         // What can't be removed now is swept at the next start, by the slot and the record in it.
         if self.cgroups.destroy() {
