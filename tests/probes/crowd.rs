@@ -164,9 +164,11 @@ fn borrower() {
         // SAFETY: takes no memory.
         unsafe { libc::sleep(3600) as i32 }
     }
-    let stack = mapping(1, libc::MAP_PRIVATE);
-    // SAFETY: the child has a stack of its own, which is never given back, and touches nothing else.
-    unsafe { libc::clone(rest, stack.0.add(stack.1).cast(), libc::CLONE_VM | libc::SIGCHLD, std::ptr::null_mut()) };
+    let (start, length) = mapping(1, libc::MAP_PRIVATE);
+    // SAFETY: the end of a mapping that is so long.
+    let stack = unsafe { start.add(length) };
+    // SAFETY: the child has that stack to itself, which is never given back, and touches nothing else.
+    unsafe { libc::clone(rest, stack.cast(), libc::CLONE_VM | libc::SIGCHLD, std::ptr::null_mut()) };
 }
 
 fn hold(time: Duration) {
