@@ -227,6 +227,11 @@ fn check_requirements(plan: &Plan<'_>, isolation: &Isolation, cgroups: &Cgroups)
         };
         return Err(failure.with_hint(hint));
     }
+    // Where they are killed one by one, and nothing keeps them from forking meanwhile, that takes minutes.
+    if plan.is_landlocked() && !plan.privileged && plan.job.limits.pids == Limit::Max && !cgroups.pids() {
+        let failure = Failure::new("mode", "`pids` can't be max in `\"mode\": \"landlock\"` here");
+        return Err(failure.with_hint("give a number: without a cgroup, what forks without end could not be ended"));
+    }
     unheld(&plan.job.limits, cgroups).map_or(Ok(()), Err)
 }
 
