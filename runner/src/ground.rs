@@ -8,7 +8,7 @@ use crate::sys::{Errno, file};
 use crate::watch::Disk;
 use crate::{block_device, cgroup, identity, landlocked, processes, quota, tree};
 use pinfold_runner::{
-    Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, NetworkFence, Requirement, Workspace,
+    Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, Mode, NetworkFence, Requirement, Workspace,
     WorkspaceMechanism,
 };
 use std::ffi::CStr;
@@ -87,6 +87,9 @@ impl Ground {
     pub(crate) fn clear(&mut self) {
         if std::mem::replace(&mut self.is_cleared, true) {
             return;
+        }
+        if self.isolation.mode == Mode::Landlock {
+            self.slot.take_back();
         }
         // What can't be removed now is swept at the next start, by the slot and the record in it.
         if self.cgroups.destroy() {
@@ -230,6 +233,11 @@ fn check_requirements(plan: &Plan<'_>, isolation: &Isolation, cgroups: &Cgroups)
             }
         };
         return Err(failure.with_hint(hint));
+    }
+    // Where they are killed one by one, and nothing keeps them from forking meanwhile, that takes minutes.
+    if plan.is_landlocked() && !plan.privileged && plan.job.limits.pids == Limit::Max && !cgroups.pids() {
+        let failure = Failure::new("mode", "`pids` can't be max in `\"mode\": \"landlock\"` here");
+        return Err(failure.with_hint("give a number: without a cgroup, what forks without end could not be ended"));
     }
     unheld(&plan.job.limits, cgroups).map_or(Ok(()), Err)
 }

@@ -94,9 +94,7 @@ fn live(
     // takes the slot, makes the cgroups and writes the id maps.
     let mut collected = view::collect(plan.job, trees)?;
     let Begin { slot, held, lock: _lock, tasks } = await_begin(socket.as_fd());
-    if plan.job.limits.cpu_ms != Limit::Max && !held.cpu_time {
-        hand_out_meter(command, socket.as_fd())?;
-    }
+    hand_out_meter(plan, held, command, socket.as_fd())?;
     handoff.send_entry(&tasks, held)?;
     drop(tasks);
     if plan.job.workspace == Workspace::Temp {
@@ -180,7 +178,15 @@ fn hand_out_workspace(plan: &Plan<'_>, socket: BorrowedFd<'_>) -> Result<(), Ste
 /// A counter of all that the command and its descendants will use. It is init's: whoever opened one can switch it off
 /// (PR_TASK_PERF_EVENTS_DISABLE, prctl(2)). Many kernels and containers let no ordinary user have one; then the runner adds up
 /// what it sees.
-fn hand_out_meter(command: i32, socket: BorrowedFd<'_>) -> Result<(), StepError> {
+pub(crate) fn hand_out_meter(
+    plan: &Plan<'_>,
+    held: Held,
+    command: i32,
+    socket: BorrowedFd<'_>,
+) -> Result<(), StepError> {
+    if plan.job.limits.cpu_ms == Limit::Max || held.cpu_time {
+        return Ok(());
+    }
     let Ok(counter) = perf::task_clock(command) else { return Ok(()) };
     socket::send(socket, &News::Meter.encode(), &[counter.as_fd()]).at(Step::MakePipe, "the counter of CPU time")
 }

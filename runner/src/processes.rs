@@ -3,6 +3,7 @@
 //! Every process of the sandbox is a descendant of init, whoever its parent was: orphans become init's children. What
 //! ends while we look is missed, and counted with its parent at the next look.
 
+use crate::sys::process;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -21,16 +22,30 @@ pub(crate) fn below(init: i32) -> Vec<i32> {
 
 /// Calls `visit` with each of them as soon as it is found, since it may not live for long.
 pub(crate) fn each_below(init: i32, mut visit: impl FnMut(i32)) {
+    each_below_but(init, |pid| {
+        visit(pid);
+        true
+    });
+}
+
+/// The same, but looks for nobody below those for whom `visit` says false.
+pub(crate) fn each_below_but(init: i32, mut visit: impl FnMut(i32) -> bool) {
     let mut waiting = vec![init];
     while let Some(pid) = waiting.pop() {
-        if pid != init {
-            visit(pid);
+        if pid != init && !visit(pid) {
+            continue;
         }
         for thread in threads(pid) {
             let children = fs::read_to_string(thread.join("children")).unwrap_or_default();
             waiting.extend(children.split_whitespace().filter_map(|child| child.parse::<i32>().ok()));
         }
     }
+}
+
+/// Whether it has ended with all its threads, and is only still to be reaped: it has no children any more.
+pub(crate) fn is_zombie(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")) && threads(pid).count() <= 1
 }
 
 /// The directories of a process's threads in `/proc`.
@@ -47,7 +62,7 @@ pub(crate) fn each_open_file(pid: i32, mut visit: impl FnMut(&fs::Metadata)) -> 
         let descriptors = match fs::read_dir(thread.join("fd")) {
             Ok(descriptors) => descriptors,
             Err(error) => {
-                is_seen &= error.kind() != ErrorKind::PermissionDenied || has_ended(pid);
+                is_seen &= error.kind() != ErrorKind::PermissionDenied || has_ended(&thread);
                 continue;
             }
         };
@@ -61,9 +76,38 @@ pub(crate) fn each_open_file(pid: i32, mut visit: impl FnMut(&fs::Metadata)) -> 
     is_seen
 }
 
-/// Whether it has no memory any more. What is ending or a zombie belongs to the host's root in `/proc`, and holds nothing.
-fn has_ended(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |status| field(&status, "RssAnon:").is_none())
+/// Whether a thread has no memory any more. What is ending or a zombie belongs to the host's root in `/proc`, and holds nothing.
+fn has_ended(thread: &Path) -> bool {
+    fs::read_to_string(thread.join("status")).map_or(true, |status| !shows_memory(&status))
+}
+
+/// The thread in whose entries a process's memory is to be seen, and its `status`: the first, but when that has ended
+/// before the others (pthread_exit(3)), they alone show any. `None` when the process has ended.
+fn bearer(pid: i32) -> Option<(i32, String)> {
+    let status = |thread: i32| Some((thread, fs::read_to_string(format!("/proc/{thread}/status")).ok()?));
+    let first = status(pid)?;
+    if shows_memory(&first.1) {
+        return Some(first);
+    }
+    let others = threads(pid).filter_map(|thread| status(thread.file_name()?.to_str()?.parse().ok()?));
+    Some(others.into_iter().find(|(_, status)| shows_memory(status)).unwrap_or(first))
+}
+
+fn shows_memory(status: &str) -> bool {
+    field(status, "RssAnon:").is_some()
+}
+
+/// Of these processes, one for each memory: a child of vfork(2) has its parent's until it executes something, and what
+/// shares one (CLONE_VM) shows all of it each. By any thread that shows it. Where the kernel doesn't tell (kcmp(2)), each
+/// counts as one of its own.
+pub(crate) fn with_own_memory(pids: &[i32]) -> Vec<i32> {
+    let mut sorted: Vec<i32> = Vec::new();
+    for (thread, _) in pids.iter().filter_map(|pid| bearer(*pid)) {
+        if let Err(place) = sorted.binary_search_by(|other| process::compare_memory(*other, thread)) {
+            sorted.insert(place, thread);
+        }
+    }
+    sorted
 }
 
 /// Whether one of its threads has mapped a file that has no name any more: then no descriptor may be left of it.
@@ -113,21 +157,24 @@ pub(crate) struct Memory {
 /// What is mapped, from `/proc/PID/status`: everybody may read it and it is cheap, but what two processes share is in
 /// the figures of both. `None` when the process has ended.
 pub(crate) fn mapped(pid: i32) -> Option<Memory> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kib = |key| field(&status, key).unwrap_or(0) << 10;
-    Some(Memory { private: kib("RssAnon:") + kib("VmSwap:") + kib("VmPTE:"), shared: kib("RssShmem:") })
+    bearer(pid).map(|(_, status)| mapped_by(&status))
+}
+
+fn mapped_by(status: &str) -> Memory {
+    let kib = |key| field(status, key).unwrap_or(0) << 10;
+    Memory { private: kib("RssAnon:") + kib("VmSwap:") + kib("VmPTE:"), shared: kib("RssShmem:") }
 }
 
 /// The process's part of what is mapped, from `/proc/PID/smaps_rollup` (Linux 4.14; its parts 5.4): a page that n processes map
 /// counts one nth, so the sum over all is true. The kernel walks the page tables for it. Where it may not be read, what is mapped
 /// counts as this process's alone.
 pub(crate) fn part(pid: i32) -> Option<Memory> {
-    let mapped = mapped(pid)?;
-    let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { return Some(mapped) };
+    let (thread, status) = bearer(pid)?;
+    let mapped = mapped_by(&status);
+    let Ok(rollup) = fs::read_to_string(format!("/proc/{thread}/smaps_rollup")) else { return Some(mapped) };
     let (Some(anon), Some(shared)) = (field(&rollup, "Pss_Anon:"), field(&rollup, "Pss_Shmem:")) else {
         return Some(mapped);
     };
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let own = anon + field(&rollup, "SwapPss:").unwrap_or(0) + field(&status, "VmPTE:").unwrap_or(0);
     Some(Memory { private: own << 10, shared: shared << 10 })
 }

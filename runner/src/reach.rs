@@ -92,13 +92,20 @@ pub(crate) fn kill_user(uid: u32) -> Result<(), StepError> {
 /// others since.
 fn kill_descendants() {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let mut killed = BTreeSet::new();
+    let (mut killed, mut ended) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..LOOKS {
         let before = killed.len();
-        processes::each_below(own, |pid| {
+        processes::each_below_but(own, |pid| {
+            // There may be as many of these as the limit allows, and each look would take that long.
+            if ended.contains(&pid) {
+                return false;
+            }
             if killed.insert(pid) {
                 let _ended_meanwhile = signal::kill(pid, libc::SIGKILL);
+            } else if processes::is_zombie(pid) {
+                ended.insert(pid);
             }
+            true
         });
         if killed.len() == before {
             return;

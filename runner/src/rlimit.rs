@@ -74,7 +74,9 @@ pub(crate) fn set(plan: &Plan<'_>, held: Held) -> Result<(), StepError> {
         lower(libc::RLIMIT_DATA, bytes).at(Step::SetResourceLimit, "data")?;
     }
     if let (false, Limit::At(ms)) = (held.cpu_time, limits.cpu_ms) {
-        lower(libc::RLIMIT_CPU, ms.div_ceil(1000)).at(Step::SetResourceLimit, "cpu")?;
+        // A second late, for the case that nobody looks any more: the kernel goes by timer ticks here, which may say more than
+        // was used, and such an end could not be told from any other SIGKILL.
+        lower(libc::RLIMIT_CPU, ms.div_ceil(1000) + 1).at(Step::SetResourceLimit, "cpu")?;
     }
     Ok(())
 }

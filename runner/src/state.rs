@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub(crate) struct State {
     dir: OwnedFd,
     path: PathBuf,
+    /// Who may do what with the directory, as it was found to be in order.
+    mode: u32,
 }
 
 /// The uids that root's sandboxes run under, unless `PINFOLD_UIDS=FIRST-LAST` says otherwise: 0x70000000 to 0x7000FFFF,
@@ -51,7 +53,7 @@ impl State {
         if stat.st_uid != uid || stat.st_mode & 0o066 != 0 {
             return Err(Errno(libc::EACCES)).at(Step::OpenState, shown);
         }
-        Ok(Self { dir, path })
+        Ok(Self { dir, path, mode: stat.st_mode & 0o7777 })
     }
 
     /// Lets the slot's own uid through to what is its in the slot. Others come no further than that: none can list what is
@@ -74,6 +76,7 @@ impl State {
         for name in tree::names(self.dir.as_fd()).at(Step::OpenState, &shown)? {
             if let Some(dead) = self.lock(&name) {
                 dead.end_user();
+                dead.take_back();
                 // One ruin that can't be cleared must not stop every job to come: the next start tries again.
                 let _swept_next_time = dead.remove();
             }
@@ -84,7 +87,13 @@ impl State {
     /// The slot `name` if it exists and nobody holds its lock.
     fn lock(&self, name: &CString) -> Option<Slot> {
         let number = name.to_str().ok()?.parse().ok()?;
-        let dir = file::openat(Some(self.dir.as_fd()), name, tree::DIRECTORY, 0).ok()?;
+        let open = || file::openat(Some(self.dir.as_fd()), name, tree::DIRECTORY, 0);
+        let dir = match open() {
+            // A command may have closed it, see `Slot::take_back`.
+            Err(Errno(libc::EACCES)) => file::fchmodat(self.dir.as_fd(), name, 0o700).and_then(|()| open()),
+            other => other,
+        };
+        let dir = dir.ok()?;
         if !file::try_lock(dir.as_fd()).ok()? {
             return None;
         }
@@ -92,7 +101,7 @@ impl State {
         let (ours, there) = (file::fstat(dir.as_fd()).ok()?, file::fstatat(self.dir.as_fd(), name).ok()?);
         let same = ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
         let parent = self.dir.try_clone().ok()?;
-        same.then(|| Slot { number, dir, parent, path: self.path.join(tree::shown(name)) })
+        same.then(|| Slot { number, dir, parent, parent_mode: self.mode, path: self.path.join(tree::shown(name)) })
     }
 
     /// Takes a free slot. Starting at a random number, two runners seldom try the same one.
@@ -139,6 +148,7 @@ pub(crate) struct Slot {
     pub(crate) number: u32,
     pub(crate) dir: OwnedFd,
     parent: OwnedFd,
+    parent_mode: u32,
     path: PathBuf,
 }
 
@@ -153,6 +163,15 @@ impl Slot {
     /// Takes the record back.
     pub(crate) fn forget_cgroups(&self) -> Result<(), StepError> {
         file::unlinkat(self.dir.as_fd(), CGROUPS, false).at(Step::TakeSlot, "cgroups")
+    }
+
+    /// Makes the slot and the state directory ours again. Without namespaces a user's command has his uid: it can open
+    /// neither, but change their modes, and would keep us from removing the slot and every other job from its own.
+    pub(crate) fn take_back(&self) {
+        if process::effective_uid() != 0 {
+            let _as_they_were = file::fchmod(self.parent.as_fd(), self.parent_mode);
+            let _as_it_was = file::fchmod(self.dir.as_fd(), 0o700);
+        }
     }
 
     /// Kills who still runs under the number of a dead slot: without namespaces nobody did when runner and warden were

@@ -54,6 +54,20 @@ fn memory_that_processes_share_counts_once() {
 }
 
 #[test]
+fn memory_that_processes_have_in_common_counts_once() {
+    // Until it executes something, a child of vfork has its parent's.
+    let Some(answer) = crowd(&["borrowers", "4", "100", "500"], 200 * MIB) else { return };
+    assert_eq!(answer.exited(), "held\n");
+}
+
+#[test]
+fn memory_of_a_process_whose_first_thread_is_gone_counts() {
+    let Some(answer) = crowd(&["leaderless", "1", "300", "30000"], 200 * MIB) else { return };
+    answer.is(Status::OutOfMemory);
+    assert_eq!(crowd(&["leaderless", "1", "100", "500"], 200 * MIB).unwrap().exited(), "held\n");
+}
+
+#[test]
 fn memory_that_nobody_has_mapped_counts() {
     for kind in ["memfds", "hidden-memfds", "closed-memfds", "detached"] {
         let Some(answer) = crowd(&[kind, "5", "50", "30000"], 200 * MIB) else { return };
@@ -117,6 +131,18 @@ fn a_child_s_excess_ends_a_command_that_would_exit_with_0() {
     let job = Job::sh(script).with_probe("crowd").limit("memory_bytes", 100 * MIB);
     let Some(job) = without_cgroups(job) else { return };
     job.run().is(Status::OutOfMemory);
+}
+
+#[test]
+fn cpu_time_is_limited_though_the_kernel_s_counter_is_lost() {
+    // The kernel ends all counting of a process that executes what it can't read.
+    let script = "cp /probe/process p && chmod 111 p && exec ./p spin 30000";
+    let job = Job::sh(script).with_probe("process").limit("cpu_ms", 1000).limit("wall_ms", 60_000);
+    let Some(job) = without_cgroups(job) else { return };
+    let answer = job.run();
+    let usage = &answer.is(Status::CpuExceeded).outcome.usage;
+    let used = usage.user_ms.unwrap() + usage.system_ms.unwrap();
+    assert!((900.0..5000.0).contains(&used), "{usage:?}");
 }
 
 #[test]

@@ -58,6 +58,22 @@ fn main() {
             (0..count).for_each(|_| detached(mib));
             hold(time);
         }
+        // By a process whose first thread is gone.
+        "leaderless" => {
+            std::thread::spawn(move || {
+                fill(mapping(mib, libc::MAP_SHARED));
+                hold(time);
+                end();
+            });
+            // SAFETY: ends this thread alone; what the other uses is its own.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+        }
+        // Children that have this process's memory, as between vfork and exec.
+        "borrowers" => {
+            fill(mapping(mib, libc::MAP_PRIVATE));
+            (0..count).for_each(|_| borrower());
+            hold(time);
+        }
         "chain" => {
             // Shared, which no resource limit counts.
             fill(mapping(mib, libc::MAP_SHARED));
@@ -141,6 +157,18 @@ fn crowd(count: usize, time: Duration, work: impl Fn()) {
     if ready.read_exact(&mut word).is_ok() {
         hold(time);
     }
+}
+
+fn borrower() {
+    extern "C" fn rest(_: *mut libc::c_void) -> i32 {
+        // SAFETY: takes no memory.
+        unsafe { libc::sleep(3600) as i32 }
+    }
+    let (start, length) = mapping(1, libc::MAP_PRIVATE);
+    // SAFETY: the end of a mapping that is so long.
+    let stack = unsafe { start.add(length) };
+    // SAFETY: the child has that stack to itself, which is never given back, and touches nothing else.
+    unsafe { libc::clone(rest, stack.cast(), libc::CLONE_VM | libc::SIGCHLD, std::ptr::null_mut()) };
 }
 
 fn hold(time: Duration) {

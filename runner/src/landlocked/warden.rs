@@ -50,12 +50,12 @@ fn live(
     let command = match process::clone3(0, command_group.as_ref().map(AsFd::as_fd)).at(Step::StartCommand, "")? {
         Fork::Child => {
             drop((handoff, socket));
-
             command::run(plan, &places, ids, pipes, status.take(), &theirs)
         }
         Fork::Parent(pid, _pidfd) => pid,
     };
     drop((pipes, theirs, command_group));
+    init::hand_out_meter(plan, held, command, socket.as_fd())?;
     handoff.send_entry(&tasks, held)?;
     drop(tasks);
 

@@ -1,6 +1,7 @@
 //! Processes: making, waiting for and ending them, and what prctl(2) says of them.
 
 use super::{Errno, check, check_int, retry};
+use std::cmp::Ordering;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -222,6 +223,18 @@ pub(crate) fn groups() -> Result<Vec<u32>, Errno> {
     let count = check_int(unsafe { libc::getgroups(count, groups.as_mut_ptr()) })?;
     groups.truncate(count as usize);
     Ok(groups)
+}
+
+/// The order of two processes' memories, `kcmp(2)`: equal when it is one and the same. `Less` too when the kernel has no
+/// such call (CONFIG_KCMP) or doesn't let us ask.
+pub(crate) fn compare_memory(one: i32, other: i32) -> Ordering {
+    const KCMP_VM: i32 = 1;
+    // SAFETY: takes no memory.
+    match unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_VM, 0, 0) } {
+        0 => Ordering::Equal,
+        2 => Ordering::Greater,
+        _ => Ordering::Less,
+    }
 }
 
 /// `geteuid(2)`; can't fail.

@@ -141,17 +141,17 @@ impl Memory {
     fn sum(&self, pids: &[i32]) -> u64 {
         let mut unmapped = Unmapped::default();
         let mut mapped = Part::default();
-        for pid in pids {
-            let part = processes::part(*pid).unwrap_or_default();
+        let memories = processes::with_own_memory(pids);
+        for part in memories.iter().filter_map(|pid| processes::part(*pid)) {
             mapped.private += part.private;
             mapped.shared += part.shared;
-            self.add_files(*pid, &mut unmapped);
         }
+        pids.iter().for_each(|pid| self.add_files(*pid, &mut unmapped));
         let in_files = self.in_files(&unmapped);
         let (low, high) = (mapped.private + in_files, mapped.private + mapped.shared + in_files);
         // Most of what is mapped of shared memory is in files that were counted. What is in none has to be told apart only
         // where that decides.
-        if low > self.limit || high <= self.limit { high } else { low + self.mapped_only(pids, &unmapped) }
+        if low > self.limit || high <= self.limit { high } else { low + self.mapped_only(&memories, &unmapped) }
     }
 
     /// Shared memory that is mapped and that no descriptor leads to, as with MAP_SHARED and MAP_ANONYMOUS.

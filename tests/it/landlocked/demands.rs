@@ -150,3 +150,13 @@ fn streams_files_and_requirements_are_as_in_the_other_mode() {
     // Reopening one's own stdout.
     assert_eq!(sh("echo a >/dev/stdout; echo b >/proc/self/fd/1").run().exited(), "a\nb\n");
 }
+
+#[test]
+fn a_user_without_cgroups_limits_processes() {
+    let answer = job(&["true"]).limit("pids", "max").run();
+    if is_root() || answer.outcome.isolation.cgroup.is_some() {
+        answer.exited();
+    } else {
+        assert_eq!(answer.outcome.error.unwrap().code, "mode");
+    }
+}

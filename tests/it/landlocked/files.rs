@@ -180,3 +180,42 @@ fn the_command_is_nobody_s_but_its_own_user() {
     assert_eq!(text.matches("\t0000000000000000\n").count(), 4, "{text}");
     assert!(text.contains("NoNewPrivs:\t1\n") && text.contains("Seccomp:\t2\n"), "{text}");
 }
+
+#[test]
+fn what_may_only_be_read_is_opened_to_nobody_else_through_a_descriptor() {
+    if !crate::support::has_program("python3") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let place = open_place(&scratch, "mount");
+    let script = r"
+import fcntl, os, sys
+file = os.open(sys.argv[1], os.O_RDONLY)
+# FS_IOC_FSSETXATTR comes last.
+for call in (lambda: os.fchmod(file, 0o666), lambda: os.fchown(file, -1, os.getgid()), lambda: os.fchmod(file, 0o600),
+             lambda: fcntl.ioctl(file, 0x401c5820, bytes(28))):
+  try: call(); print('ok')
+  except OSError as error: print(error.errno)
+";
+    let canary = format!("{place}/canary");
+    let command = ["/usr/bin/python3", "-c", script, &canary];
+    let lines = super::job(&command).mount(&place, &place, false).run().lines();
+    // To the slot's uid of root's sandboxes nothing outside belongs.
+    let expected = if is_root() { [EPERM; 4] } else { [EPERM, EPERM, "ok", EOPNOTSUPP] };
+    assert_eq!(lines, expected);
+    let twin = std::process::Command::new(command[0]).args(&command[1..]).output().unwrap();
+    assert!(String::from_utf8(twin.stdout).unwrap().starts_with("ok\nok\nok\n"));
+}
+
+#[test]
+fn a_command_that_closes_the_way_to_itself_keeps_nobody_out() {
+    let scratch = Scratch::new();
+    let state = scratch.text("state");
+    let run = |script: &str| sh(script).spawn_as(|command| _ = command.env("PINFOLD_STATE_DIR", &state)).answer();
+    let close = r#"cd /; for mode in 0 400 755 770; do chmod $mode "$PINFOLD_WORKSPACE/../.." "$PINFOLD_WORKSPACE/.."; done
+                   chmod 0 "$PINFOLD_WORKSPACE/.."; chmod 750 "$PINFOLD_WORKSPACE/../.."; chmod 0 "$PINFOLD_WORKSPACE""#;
+    for _ in 0..2 {
+        run(&format!("{close}; true")).exited();
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
+    }
+}

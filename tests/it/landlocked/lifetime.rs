@@ -54,9 +54,11 @@ fn whoever_forks_for_ever_dies_with_the_job() {
         return;
     }
     let scratch = Scratch::new();
+    // A user's are refused without a limit, where no cgroup stops their forks.
+    let many = if crate::support::is_root() { json!("max") } else { json!(4000) };
     for run in 0..50 {
-        // Its first process ends at once, and its children go on; every other time no limit ends that.
-        let pids = if run % 2 == 0 { json!(50) } else { json!("max") };
+        // Its first process ends at once, and its children go on; every other time no limit ends that soon.
+        let pids = if run % 2 == 0 { json!(50) } else { many.clone() };
         let answer = probe(&scratch, "process", &["chain"]).limit("pids", pids).limit("wall_ms", 60_000).run();
         assert!(answer.took < SOON, "{:?}", answer.took);
     }

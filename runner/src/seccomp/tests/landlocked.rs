@@ -88,7 +88,7 @@ fn shared_host_lets_a_process_change_itself_alone() {
 #[test]
 fn callers_files_are_not_given_to_others() {
     let program = callers_files();
-    for (name, place) in [("chmod", 1), ("fchmodat", 2), ("fchmodat2", 2)] {
+    for (name, place) in [("chmod", 1), ("fchmod", 1), ("fchmodat", 2), ("fchmodat2", 2)] {
         let with = |mode: u64| (0..=place).map(|index| if index == place { mode } else { 0 }).collect::<Vec<_>>();
         for mode in [0o777, 0o666, 0o002, 0o777 | JUNK] {
             assert_answers(&program, name, &with(mode), errno(1));
@@ -97,13 +97,18 @@ fn callers_files_are_not_given_to_others() {
             assert_answers(&program, name, &with(mode), ALLOW);
         }
     }
-    for name in ["chown", "lchown", "fchownat"] {
+    for name in ["chown", "fchown", "lchown", "fchownat"] {
         assert_answers(&program, name, &[], errno(1));
     }
     for name in ["setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "file_setattr"] {
         assert_answers(&program, name, &[], errno(95));
     }
-    for name in ["fchmod", "fchown", "utimensat", "getxattr", "rename", "openat"] {
+    // FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR, and FS_IOC_GETFLAGS.
+    for request in [0x4008_6602, 0x401c_5820, 0x401c_5820 | JUNK] {
+        assert_answers(&program, "ioctl", &[3, request], errno(95));
+    }
+    assert_answers(&program, "ioctl", &[3, 0x8008_6601], ALLOW);
+    for name in ["utimensat", "getxattr", "rename", "openat"] {
         assert_answers(&program, name, &[1, 1], ALLOW);
     }
 }
