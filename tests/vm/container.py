@@ -85,6 +85,9 @@ def main():
     condition = dict(CONDITIONS[name])
     sysctl = condition.pop("sysctl", None)
     place = f"/run/containers/{name}"
+    # Not in /run itself, which is small.
+    os.makedirs(place, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", place], check=True)
     for directory in ("upper", "work", "root"):
         os.makedirs(f"{place}/{directory}", exist_ok=True)
     # The machine's own root below a layer that is thrown away, as Docker's overlay2 has it.
@@ -98,7 +101,7 @@ def main():
     if sysctl:
         setting = sysctl.partition("=")[0]
         subprocess.run(["sysctl", "-qw", f"{setting}={USUAL[setting]}"], check=True)
-    subprocess.run(["umount", "-l", f"{place}/root"], check=True)
+    subprocess.run(["umount", "-l", f"{place}/root", place], check=True)
     sys.exit(status)
 
 

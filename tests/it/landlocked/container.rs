@@ -2,8 +2,21 @@
 
 use super::stands;
 use crate::sandbox::{Answer, Job};
-use crate::support::{pinfold, runner};
+use crate::support::{host_cannot, pinfold, runner};
 use serde_json::json;
+
+/// Whether a sandbox of our own can be that container. In one that denies namespaces itself, the other modules are enough.
+fn stands_contained() -> bool {
+    if !stands() {
+        return false;
+    }
+    let error = contained("true").outcome.error;
+    let is_denied = error.is_some_and(|error| ["namespaces", "mount"].contains(&error.code.as_str()));
+    if is_denied {
+        host_cannot("needs the other mode too, and programs of the caller's mounted in it");
+    }
+    !is_denied
+}
 
 /// Runs a script in a sandbox that has Pinfold in it.
 fn contained(script: &str) -> Answer {
@@ -17,7 +30,7 @@ fn contained(script: &str) -> Answer {
 
 #[test]
 fn a_job_runs_where_namespaces_are_denied_if_it_says_so() {
-    if !stands() {
+    if !stands_contained() {
         return;
     }
     let text =
@@ -29,7 +42,7 @@ fn a_job_runs_where_namespaces_are_denied_if_it_says_so() {
 
 #[test]
 fn nothing_falls_to_it_by_itself() {
-    if !stands() {
+    if !stands_contained() {
         return;
     }
     let answer = contained("pinfold run -- echo ran; echo $?");
@@ -40,7 +53,7 @@ fn nothing_falls_to_it_by_itself() {
 
 #[test]
 fn what_it_leaves_behind_is_nothing() {
-    if !stands() {
+    if !stands_contained() {
         return;
     }
     let script = "pinfold run --mode landlock -- sh -c 'setsid sleep 1000 & (setsid sleep 1000 &) ; echo x > y; echo z > $TMPDIR/z'; \
@@ -51,7 +64,7 @@ fn what_it_leaves_behind_is_nothing() {
 
 #[test]
 fn doctor_says_that_it_is_what_is_left() {
-    if !stands() {
+    if !stands_contained() {
         return;
     }
     let report = contained("pinfold doctor --json 2>/dev/null; true").exited();
