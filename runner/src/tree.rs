@@ -150,10 +150,13 @@ pub(crate) fn size(root: BorrowedFd<'_>, mut enough: impl FnMut(&Size) -> bool) 
             return (size, seen);
         }
         let Ok(stat) = file::fstatat(dir.as_fd(), &name) else { continue };
-        if stat.st_dev != device {
+        let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
+        // Something mounted, or a subvolume of btrfs, which anybody can make. Files say nothing: those of an overlay have their
+        // layer's device.
+        if is_directory && stat.st_dev != device {
+            size.blind = true;
             continue;
         }
-        let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
         if is_directory || stat.st_nlink == 1 || seen.insert(stat.st_ino) {
             size.bytes += (stat.st_blocks as u64 * 512).max(SMALLEST);
             size.inodes += 1;

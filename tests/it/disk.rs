@@ -186,3 +186,44 @@ def change(flags, project):
         return error.errno
 print(change(flags, project), change(flags, 0), change(flags & ~0x200, project))
 "#;
+
+/// Layers on two file systems, mounted for one test: an overlay shows its directories as one device, and its files as another.
+struct Layered(Scratch);
+
+impl Layered {
+    fn mount() -> Option<Self> {
+        let scratch = Scratch::new();
+        let (top, place) = (scratch.dir("top"), scratch.dir("mounted"));
+        let script = "mount -t tmpfs -o size=200m tmpfs \"$1\" && mkdir \"$1/upper\" \"$1/work\" && \
+                      mount -t overlay -o \"lowerdir=$3,upperdir=$1/upper,workdir=$1/work\" overlay \"$2\"";
+        let arguments = ["-c", script, "sh", &top, &place, &scratch.dir("lower")];
+        let done = std::process::Command::new("sh").args(arguments).output();
+        if !(is_root() && done.is_ok_and(|done| done.status.success())) {
+            host_cannot("needs root, and overlayfs with a tmpfs as its upper layer");
+            return None;
+        }
+        Some(Self(scratch))
+    }
+}
+
+impl Drop for Layered {
+    fn drop(&mut self) {
+        for mount in ["mounted", "top"] {
+            let _gone_with_the_machine = std::process::Command::new("umount").arg(self.0.path(mount)).status();
+        }
+    }
+}
+
+#[test]
+fn a_workspace_on_an_overlay_of_two_file_systems_is_watched() {
+    let Some(place) = Layered::mount() else { return };
+    let run = |kind: &str, path: &str, number: &str| {
+        let job = Job::probe("disk", &[kind, path, number]).limit("workspace_bytes", 16 * MIB).limit("wall_ms", 60_000);
+        let state = place.0.path("mounted/state");
+        job.limit("workspace_inodes", 300).spawn_as(|command| _ = command.env("PINFOLD_STATE_DIR", state)).answer()
+    };
+    for (kind, path, number) in [("bytes", "file", "64"), ("unlinked", "file", "64"), ("inodes", ".", "900")] {
+        let answer = run(kind, path, number);
+        assert_eq!(answer.is(Status::WorkspaceExceeded).outcome.isolation.workspace, WorkspaceMechanism::Watched);
+    }
+}

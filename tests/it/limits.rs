@@ -2,7 +2,7 @@
 //! skipped there by name.
 
 use crate::sandbox::{Job, Scratch};
-use crate::support::{has_cgroups, host_cannot, runs};
+use crate::support::{has_cgroups, host_cannot, is_slow, runs};
 use pinfold_runner::Status;
 use serde_json::{Value, json};
 use std::fs;
@@ -131,7 +131,9 @@ fn cpu_time_is_limited_over_all_processes_however_short_they_live() {
         let answer = Job::probe("process", &arguments).limit("cpu_ms", 300).limit("wall_ms", 60_000).run();
         let usage = &answer.is(Status::CpuExceeded).outcome.usage;
         let used = usage.user_ms.unwrap() + usage.system_ms.unwrap();
-        assert!((250.0..3000.0).contains(&used), "{arguments:?}: {usage:?}");
+        // The limit holds from the start; the figure is without our set-up, which takes its share on a slow machine.
+        let least = if is_slow() { 100.0 } else { 250.0 };
+        assert!((least..3000.0).contains(&used), "{arguments:?}: {usage:?}");
     }
     Job::probe("process", &["spin", "100"]).limit("cpu_ms", 20_000).run().exited();
     // Sleeping costs nothing.

@@ -131,12 +131,17 @@ pub(crate) fn is_read_only(path: &CStr) -> Result<bool, Errno> {
     Ok(statvfs.f_flag & libc::ST_RDONLY != 0)
 }
 
+/// <linux/magic.h>
+const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+
 /// What a file system has and holds, as far as it tells.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Space {
     pub(crate) free_bytes: u64,
     pub(crate) used_bytes: u64,
     pub(crate) free_inodes: u64,
+    /// Whether it is an overlayfs, in which files may show other devices than directories do.
+    pub(crate) is_overlay: bool,
 }
 
 /// The space of the file system that holds a file: `fstatfs(2)`.
@@ -150,6 +155,7 @@ pub(crate) fn space(fd: BorrowedFd<'_>) -> Result<Space, Errno> {
         free_bytes: statfs.f_bfree.saturating_mul(block),
         used_bytes: statfs.f_blocks.saturating_sub(statfs.f_bfree).saturating_mul(block),
         free_inodes: statfs.f_ffree,
+        is_overlay: statfs.f_type == OVERLAYFS_SUPER_MAGIC,
     })
 }
 

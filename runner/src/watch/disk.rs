@@ -158,16 +158,22 @@ impl Disk {
         use std::os::unix::fs::MetadataExt;
         let roots = [Some(&self.root), self.beside.as_ref()].into_iter().flatten();
         let devices: Vec<_> = roots.filter_map(|root| Some(file::fstat(root.as_fd()).ok()?.st_dev)).collect();
-        let mut is_hidden = false;
+        let (mut is_hidden, mut is_elsewhere) = (false, false);
         for pid in processes {
             is_hidden |= !processes::each_open_file(*pid, |found| {
-                if devices.contains(&found.dev()) && found.nlink() == 0 && found.is_file() && seen.insert(found.ino()) {
+                if found.nlink() != 0 || !found.is_file() {
+                    return;
+                }
+                if !devices.contains(&found.dev()) {
+                    is_elsewhere = true;
+                } else if seen.insert(found.ino()) {
                     size.bytes += found.blocks() * 512;
                     size.inodes += 1;
                 }
             });
             is_hidden |= processes::maps_deleted(*pid);
         }
-        is_hidden
+        // An overlay's files may have the device of a layer, which can't be told from a foreign one.
+        is_hidden || (is_elsewhere && self.before.is_none_or(|space| space.is_overlay))
     }
 }
