@@ -1,7 +1,7 @@
 //! Runs other people's code on a Linux host in a fresh native sandbox: no Docker, no daemon, no root.
 //!
 //! A [`Job`] says what to run, in which view of the file system and under which limits; [`job`] builds one. [`Pinfold`]
-//! runs it in a sandbox of its own, made by the separate program `pinfold-runner` in about a millisecond, and answers with
+//! runs it in a sandbox of its own, made by the separate program `pinfold-runner` in some milliseconds, and answers with
 //! an [`Outcome`]: what happened, what it cost, and what was enforced.
 //!
 //! ```
