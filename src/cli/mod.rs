@@ -22,8 +22,8 @@ use exit::Exit;
 
 /// Runs other people's code on a Linux host in a fresh native sandbox
 ///
-/// Each command gets a sandbox of its own, made of the kernel's namespaces, cgroups, seccomp and Landlock, in about a
-/// millisecond: no daemon, no image, no root.
+/// Each command gets a sandbox of its own, made of the kernel's namespaces, cgroups, seccomp and Landlock, in some
+/// milliseconds: no daemon, no image, no root.
 #[derive(Debug, Parser)]
 #[command(name = "pinfold", version, disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Cli {
