@@ -10,6 +10,7 @@ pub mod seccomp;
 pub use contract::artifact::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts};
 pub use contract::content::Content;
 pub use contract::cpuset::Cpuset;
+pub use contract::held::{Ask, HeldFigures, MAX_HELD_MESSAGE, Notice, check_exec, no_limits_of_its_own};
 pub use contract::isolation::{
     CgroupVersion, Groups, Isolation, Lifetime, Mechanism, Mode, NetworkFence, Requirement, WorkspaceMechanism,
 };

@@ -23,6 +23,7 @@ pub struct Job {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub id: Option<SandboxId>,
     /// The command and its arguments; the first is looked up on `PATH` inside the sandbox.
+    #[serde(default = "Argv::none", skip_serializing_if = "Argv::is_none")]
     pub command: Argv,
     /// Added to an environment built from nothing: `PATH`, `HOME`, `LANG`, `USER`, `TMPDIR`.
     #[serde(default)]
@@ -94,6 +95,30 @@ impl Job {
     /// # Errors
     /// What is wrong, with the path of the field: `limits.memory_bytes`.
     pub fn from_json(json: &[u8]) -> Result<Self, JobError> {
+        match Self::parse(json)? {
+            job if job.command.is_none() => Err(JobError { path: None, reason: "missing field `command`".to_owned() }),
+            job => Ok(job),
+        }
+    }
+
+    /// Reads the job of a held sandbox, which has no command of its own.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json), and when it has one.
+    pub fn held_from_json(json: &[u8]) -> Result<Self, JobError> {
+        let refuse =
+            |field: &str, reason: &str| Err(JobError { path: Some(field.to_owned()), reason: reason.to_owned() });
+        let job = Self::parse(json)?;
+        if !job.command.is_none() {
+            return refuse("command", "a held sandbox starts without one");
+        }
+        if job.artifacts.is_some() {
+            return refuse("artifacts", "a held sandbox has files, which are copied out of it while it lives");
+        }
+        Ok(job)
+    }
+
+    fn parse(json: &[u8]) -> Result<Self, JobError> {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let job: Self = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
             let path = error.path().to_string();

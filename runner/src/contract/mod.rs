@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod content;
 pub mod cpuset;
+pub mod held;
 pub mod isolation;
 pub mod job;
 pub mod limit;

@@ -16,6 +16,8 @@ pub struct RunnerOptions {
     pub stderr: Option<RawFd>,
     /// Gives the command a terminal of its own, of so many rows and columns; needs `stdin` and `stdout`.
     pub terminal: Option<(u16, u16)>,
+    /// The runner's end of the socket of a held sandbox (`contract::held`); the job on stdin has no command then.
+    pub held: Option<RawFd>,
     /// Sweep what crashed runners left behind, and end without reading a job.
     pub sweep: bool,
 }
@@ -29,6 +31,7 @@ impl RunnerOptions {
             ("--stdin", self.stdin),
             ("--stdout", self.stdout),
             ("--stderr", self.stderr),
+            ("--held", self.held),
         ] {
             if let Some(fd) = fd {
                 args.push(format!("{name}={fd}"));
@@ -56,6 +59,7 @@ impl RunnerOptions {
                 ("--stdin", Some(value)) => options.stdin = Some(descriptor(name, value)?),
                 ("--stdout", Some(value)) => options.stdout = Some(descriptor(name, value)?),
                 ("--stderr", Some(value)) => options.stderr = Some(descriptor(name, value)?),
+                ("--held", Some(value)) => options.held = Some(descriptor(name, value)?),
                 ("--terminal", Some(value)) => options.terminal = Some(size(value)?),
                 ("--sweep", None) => options.sweep = true,
                 _ => return Err(format!("unknown option `{arg}`")),

@@ -138,7 +138,8 @@ fn check_path(text: &str) -> Result<(), InvalidValue> {
     Ok(())
 }
 
-/// A command and its arguments: at least one string, the first not empty, none with a NUL byte.
+/// A command and its arguments: at least one string, the first not empty, none with a NUL byte. Only the job of a held
+/// sandbox has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Argv(Vec<String>);
@@ -151,7 +152,17 @@ impl Argv {
 
     /// The command: the first string.
     pub fn program(&self) -> &str {
-        &self.0[0]
+        self.0.first().map_or("", String::as_str)
+    }
+
+    /// What stands in the job of a held sandbox, which starts without a command.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether there is no command.
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
