@@ -8,8 +8,8 @@ use crate::sys::{Errno, file};
 use crate::watch::Disk;
 use crate::{block_device, cgroup, identity, landlocked, processes, quota, tree};
 use pinfold_runner::{
-    Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, Mode, NetworkFence, Requirement, Workspace,
-    WorkspaceMechanism,
+    CgroupVersion, Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, Mode, NetworkFence, Requirement,
+    Workspace, WorkspaceMechanism,
 };
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -189,7 +189,10 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups, has_quota: bool) -> Isolation {
         },
         swap: cgroup_if(cgroups.swap()),
         cpuset: cgroup_if(cgroups.cpuset()),
-        io: cgroup_if(cgroups.io()),
+        io: match cgroups.io() {
+            true if cgroups.version() == Some(CgroupVersion::V1) && cgroup::limits_writing(limits) => Mechanism::Direct,
+            held => cgroup_if(held),
+        },
         workspace: match plan.job.workspace {
             Workspace::Tmpfs => WorkspaceMechanism::Tmpfs,
             _ if plan.room.bytes.is_some() => on_disk,

@@ -68,8 +68,11 @@ pub(crate) fn each_open_file(pid: i32, mut visit: impl FnMut(&fs::Metadata)) -> 
         };
         for descriptor in descriptors.flatten() {
             // metadata() goes through the magic link and opens nothing: a FIFO or device can't hold us up.
-            if let Ok(found) = fs::metadata(descriptor.path()) {
-                visit(&found);
+            match fs::metadata(descriptor.path()) {
+                Ok(found) => visit(&found),
+                // CAP_DAC_OVERRIDE shows root the numbers of descriptors; to follow them takes CAP_SYS_PTRACE, which is not root's
+                // in a container.
+                Err(error) => is_seen &= error.kind() != ErrorKind::PermissionDenied || has_ended(&thread),
             }
         }
     }

@@ -22,6 +22,11 @@ fn asked(limits: &Limits) -> impl Iterator<Item = (&'static str, &'static CStr, 
     TABLE.into_iter().filter_map(|(word, name, get)| Some((word, name, get(limits).value()?)))
 }
 
+/// Whether a job limits writing.
+pub(crate) fn limits_writing(limits: &Limits) -> bool {
+    asked(limits).any(|(word, ..)| word.starts_with('w'))
+}
+
 /// Whether a job sets any.
 pub(crate) fn is_asked(limits: &Limits) -> bool {
     asked(limits).next().is_some()

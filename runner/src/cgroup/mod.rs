@@ -22,7 +22,7 @@ use crate::sys::Errno;
 use pinfold_runner::{CgroupVersion, Cpuset, Limit, Limits};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-pub(crate) use io::is_asked as limits_io;
+pub(crate) use io::{is_asked as limits_io, limits_writing};
 
 /// What cgroups measured.
 #[derive(Clone, Copy, Debug, Default)]

@@ -96,6 +96,9 @@ pub enum Mechanism {
     Rlimit,
     /// The runner looks now and then and kills on excess.
     Watched,
+    /// A cgroup, but only what is written straight to the disk, and not what the kernel writes out later: limits on writing
+    /// with cgroup v1.
+    Direct,
     /// Nothing.
     #[default]
     None,

@@ -193,6 +193,7 @@ fn mechanism(mechanism: Mechanism, rlimit: &str) -> Option<String> {
         Mechanism::Cgroup => Some("cgroup".to_owned()),
         Mechanism::Rlimit => Some(rlimit.to_owned()),
         Mechanism::Watched => Some("watched".to_owned()),
+        Mechanism::Direct => Some("cgroup, of what goes straight to the disk".to_owned()),
         Mechanism::None => None,
     }
 }

@@ -71,7 +71,9 @@ fn a_runner_that_has_children_kills_none_of_them() {
     }
     let scratch = Scratch::new();
     let pid = scratch.text("pid");
-    let script = r#"env -i sleep 1000 >/dev/null 2>&1 & echo $! > "$0"; exec "$@""#;
+    // Not before env has become sleep, which has none of the environment by which leftovers are known.
+    let script = r#"env -i sleep 1000 >/dev/null 2>&1 & echo $! > "$0"
+        until grep -q sleep /proc/$!/comm; do :; done; exec "$@""#;
     let failure = job(&["true"]).started_by(&["sh", "-c", script, &pid], &[]).failure();
     assert_eq!(failure.code, "mode");
     let pid = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
