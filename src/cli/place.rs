@@ -1,8 +1,9 @@
-//! Where files can be, besides the user's own: `PLACE:PATH`. A place is for now a directory of the host whose content
-//! nobody trusts, written so that it can't be taken for a name: `./dir` or `/srv/dir`.
+//! Where files can be, besides the user's own: `PLACE:PATH`. A place is a workspace, `ws:ID`, or a directory of the host
+//! whose content nobody trusts, written so that it can't be taken for a name: `./dir` or `/srv/dir`.
 
 use super::message;
 use pinfold::files::{Error, Tree};
+use pinfold::workspace::{self, Store};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -49,17 +50,30 @@ fn hint(error: &Error) -> Option<&'static str> {
     }
 }
 
+impl From<workspace::Error> for Refusal {
+    fn from(error: workspace::Error) -> Self {
+        Self::new(
+            error.to_string(),
+            (error.code() == "not_found").then_some("`pinfold workspace list` shows those that there are"),
+        )
+    }
+}
+
+/// What the name of a workspace begins with, as for `run --workspace`.
+const WORKSPACE: &[u8] = b"ws:";
+
 impl InPlace {
-    /// Reads `PLACE:PATH`, or nothing where there is no colon. The first colon counts.
+    /// Reads `PLACE:PATH`, or nothing where there is no colon. The first colon counts, or the second after `ws`.
     pub(crate) fn read(text: &OsStr) -> Option<Self> {
         let bytes = text.as_bytes();
-        let colon = bytes.iter().position(|byte| *byte == b':')?;
-        let path = match &bytes[colon + 1..] {
-            [] => b".",
-            path => path,
+        let of_place = if bytes.starts_with(WORKSPACE) { WORKSPACE.len() } else { 0 };
+        let (place, path) = match bytes[of_place..].iter().position(|byte| *byte == b':') {
+            Some(colon) => (&bytes[..of_place + colon], &bytes[of_place + colon + 1..]),
+            None if of_place > 0 => (bytes, &b""[..]),
+            None => return None,
         };
-        let path = PathBuf::from(OsStr::from_bytes(path));
-        Some(Self { place: OsStr::from_bytes(&bytes[..colon]).to_owned(), path })
+        let path = PathBuf::from(OsStr::from_bytes(if path.is_empty() { b"." } else { path }));
+        Some(Self { place: OsStr::from_bytes(place).to_owned(), path })
     }
 
     /// The same where the colon may be left out, and the whole is the place.
@@ -75,11 +89,20 @@ impl InPlace {
 
 /// The files of a place, wherever it is: the one function that knows what a place can be.
 fn open(place: &OsStr) -> Result<Tree, Refusal> {
-    match place.as_bytes() {
+    let bytes = place.as_bytes();
+    if let Some(id) = bytes.strip_prefix(WORKSPACE) {
+        let id = std::str::from_utf8(id).map_err(|_not_utf8| {
+            Refusal::new(format!("the workspace's id `{}` is not UTF-8", place.display()), None)
+        })?;
+        return Ok(Store::new()?.open(id)?.into_files()?);
+    }
+    match bytes {
         [b'/' | b'.', ..] => Ok(Tree::open(Path::new(place))?),
         _ => Err(Refusal::new(
             format!("failed to find the place `{}`", place.display()),
-            Some("name a directory so that it begins with `/` or `.`, such as `./dir:path`"),
+            Some(
+                "name a workspace, such as `ws:ID:path`, or a directory so that it begins with `/` or `.`, such as `./dir:path`",
+            ),
         )),
     }
 }
@@ -94,6 +117,8 @@ mod tests {
             ("./dir:a/b", Some(("./dir", "a/b"))),
             ("/srv/dir:", Some(("/srv/dir", "."))),
             (".:a:b", Some((".", "a:b"))),
+            ("ws:alice/notes:a:b", Some(("ws:alice/notes", "a:b"))),
+            ("ws:alice", Some(("ws:alice", "."))),
             ("./dir", None),
         ] {
             let read = InPlace::read(OsStr::new(text));

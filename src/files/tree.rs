@@ -24,7 +24,14 @@ pub struct Tree {
     resolve: ResolveFlags,
     owner: Option<(Uid, Gid)>,
     pub(crate) bounds: Bounds,
+    /// What must not end before this does.
+    _kept: Option<Arc<dyn Kept>>,
 }
+
+/// Anything that a tree can keep for as long as it is used.
+trait Kept: std::fmt::Debug + Send + Sync {}
+
+impl<T: std::fmt::Debug + Send + Sync> Kept for T {}
 
 /// The bits that a mode may have here: no set-id, no sticky.
 pub(crate) const PERMISSIONS: u32 = 0o777;
@@ -86,7 +93,13 @@ impl Tree {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let owner = may_give.then(|| (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)));
-        Ok(Self { root: Arc::new(root), resolve, owner, bounds: Bounds::default() })
+        Ok(Self { root: Arc::new(root), resolve, owner, bounds: Bounds::default(), _kept: None })
+    }
+
+    /// Keeps something for as long as this tree or a clone of it lives: what its files rest on.
+    pub(crate) fn keeping(mut self, kept: impl std::fmt::Debug + Send + Sync + 'static) -> Self {
+        self._kept = Some(Arc::new(kept));
+        self
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {

@@ -7,7 +7,8 @@ use super::record::Quota;
 use super::state::{self, Workspaces};
 use super::store::Store;
 use super::tree::{self, Usage};
-use std::os::fd::{AsFd, OwnedFd};
+use crate::files::Tree;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// A workspace in use, for as long as this lives. Any number of users may share one. It notes the time of use when it
@@ -40,6 +41,15 @@ impl InUse {
     /// The absolute path of the files: the workspace of a job.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The files, confined. As long as the tree or a clone of it lives, the workspace is in use.
+    ///
+    /// # Errors
+    /// When there are no more descriptors to be had.
+    pub fn into_files(self) -> Result<Tree, crate::files::Error> {
+        let tree = Tree::open(format!("/proc/self/fd/{}", self.data.as_raw_fd()))?;
+        Ok(tree.keeping(self))
     }
 
     /// How much the workspace may hold.

@@ -107,3 +107,36 @@ fn the_sweep_of_dead_sandboxes_leaves_workspaces_alone_and_the_other_way_round()
     assert_eq!(fs::read_to_string(data.join("kept")).unwrap(), "kept");
     assert_eq!(home.holders("ws").len(), 0);
 }
+
+#[test]
+fn files_go_in_and_out_of_a_workspace_by_its_id() {
+    let home = Home::new();
+    home.create("alice/notes");
+    fs::write(home.scratch.path("question"), "6 x 7").unwrap();
+    let run = |args: &[&str]| finish(home.pinfold(args).current_dir(home.scratch.path(".")).spawn().unwrap());
+    let done = (0, String::new(), String::new());
+    assert_eq!(run(&["cp", "question", "ws:alice/notes:asked"]), done);
+    assert_eq!(run(&["run", "-w", "ws:alice/notes", "--", "sh", "-c", "cp asked answer; echo = 42 >> answer"]), done);
+    assert_eq!(run(&["cp", "ws:alice/notes:answer", "."]), done);
+    assert_eq!(fs::read_to_string(home.scratch.path("answer")).unwrap(), "6 x 7= 42\n");
+    let (code, listed, _) = run(&["ls", "ws:alice/notes"]);
+    assert!(code == 0 && listed.contains("answer") && listed.contains("asked"), "{listed}");
+    let (code, _, words) = run(&["ls", "ws:none"]);
+    assert!(code == 125 && words.contains("there is no workspace `none`"), "{words}");
+}
+
+#[test]
+fn a_workspace_whose_files_are_copied_is_not_removed() {
+    let home = Home::new();
+    let data = home.create("ws");
+    // It waits for the archive.
+    let mut copy = home.pinfold(&["cp", "-", "ws:ws:"]).stdin(Stdio::piped()).spawn().unwrap();
+    let input = copy.stdin.take().unwrap();
+    let open = format!("/proc/{}/fd", copy.id());
+    let holds = |entry: fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|link| link == data);
+    eventually("the workspace is open", || fs::read_dir(&open).unwrap().flatten().any(holds));
+    home.fails(&["remove", "ws", "--force"], "busy");
+    drop(input);
+    finish(copy);
+    home.ok(&["remove", "ws"]);
+}
