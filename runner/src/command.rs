@@ -99,7 +99,7 @@ fn confine_and_execute(
     rlimit::set_open_files(plan.job)?;
     // Whoever dies without this word was not the command yet. It comes before the filter, which may forbid to write.
     if let Some(status) = status {
-        let departure = Departure { at_us: plan.now_us(), on_entry, spent: Spent::by_self() };
+        let departure = Departure { at_us: plan.now_us(), on_entry, spent: Spent::by_self(), pid: 0 };
         let word = [&[EXECUTING], departure.encode().as_slice()].concat();
         file::write_all(status.as_fd(), &word).at(Step::Execute, "")?;
     }
@@ -113,7 +113,7 @@ fn confine_and_execute(
 }
 
 /// The sandbox's own network namespace, with nothing in it but loopback, up. Init enters it afterwards.
-fn make_network() -> Result<OwnedFd, StepError> {
+pub(crate) fn make_network() -> Result<OwnedFd, StepError> {
     process::unshare(libc::CLONE_NEWNET).at(Step::MakeNamespaces, "net")?;
     network::loopback_up().at(Step::RaiseLoopback, "lo")?;
     // The host's /proc still; it shows every process of the sandbox under its number there.

@@ -42,7 +42,7 @@ impl Ground {
                     true => block_device::under_view(plan, workspace.as_ref(), tmp.as_ref())?,
                     false => Vec::new(),
                 };
-                let cgroups = Cgroups::create(&slot, limits, &disks)?;
+                let cgroups = Cgroups::create(&slot, limits, &disks, plan.held.is_some())?;
                 Ok((workspace, tmp, cgroups))
             });
             attempts += 1;

@@ -82,6 +82,17 @@ impl Handoff {
         descriptors.pop().ok_or(Errno(libc::EBADF)).at(Step::MakeNamespaces, "net")
     }
 
+    /// A process's word whose cgroup namespace init is to enter.
+    pub(crate) fn send_cgroup(&self, namespace: OwnedFd) -> Result<(), StepError> {
+        self.send(b'c', [&namespace])
+    }
+
+    /// See [`Handoff::send_cgroup`].
+    pub(crate) fn receive_cgroup(&self) -> Result<OwnedFd, StepError> {
+        let mut descriptors = self.receive(b'c')?;
+        descriptors.pop().ok_or(Errno(libc::EBADF)).at(Step::HideCgroup, "")
+    }
+
     /// Init's second word: the view is built.
     pub(crate) fn send_ready(&self, ready: &Ready) -> Result<(), StepError> {
         self.send(b'r', [Some(&ready.root), ready.terminal.as_ref()].into_iter().flatten())

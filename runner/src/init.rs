@@ -10,7 +10,6 @@ use crate::cgroup::gauge;
 use crate::command::{self, Pipes};
 use crate::failure::{At, Step, StepError};
 use crate::handoff::{Handoff, Ready};
-use crate::identity;
 use crate::message::{News, Order, Report};
 use crate::numbers::Numbers;
 use crate::plan::Plan;
@@ -20,6 +19,7 @@ use crate::spent::Spent;
 use crate::sys::process::{self, Fork};
 use crate::sys::{capability, entry, file, perf, poll, seccomp, signal, socket, terminal};
 use crate::view::{self, Tree, etc};
+use crate::{held, identity};
 use pinfold_runner::{Limit, Workspace, seccomp as policies};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -59,7 +59,10 @@ pub(crate) fn run(plan: &Plan<'_>, inherited: Inherited<'_>, pipes: Pipes, statu
         process::exit_now(1);
     }
     let mut status = Some(status);
-    let Err(error) = live(plan, inherited, pipes, &mut status);
+    let Err(error) = match plan.held.is_some() {
+        true => held::init::live(plan, inherited, &mut status),
+        false => live(plan, inherited, pipes, &mut status),
+    };
     if let Some(status) = status {
         let _nobody_left_to_tell = file::write_all(status.as_fd(), &error.encode());
     }
@@ -192,7 +195,7 @@ pub(crate) fn hand_out_meter(
 }
 
 /// What the sandbox has in memory, for the runner to see how full it is.
-fn hand_out_places(in_memory: &[OwnedFd], socket: BorrowedFd<'_>) -> Result<(), StepError> {
+pub(crate) fn hand_out_places(in_memory: &[OwnedFd], socket: BorrowedFd<'_>) -> Result<(), StepError> {
     // Whoever opens it decides whose segments it shows; a kernel without System V's has no such file.
     let segments = file::open("/proc/sysvipc/shm", libc::O_RDONLY).ok();
     let news = News::Places { has_segments: segments.is_some() };

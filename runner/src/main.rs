@@ -16,6 +16,7 @@ mod failure;
 mod fence;
 mod ground;
 mod handoff;
+mod held;
 mod identity;
 mod init;
 mod landlocked;
@@ -87,7 +88,8 @@ fn run_job(options: &RunnerOptions, start: &Start) -> Result<Outcome, (String, F
     let landlock = reexec::ensure().map_err(unnamed)?;
     let descriptors = descriptors::adopt(options).map_err(unnamed)?;
     let json = read_job().map_err(unnamed)?;
-    let job = Job::from_json(&json).map_err(|error| unnamed(Failure::new("bad_job", error.to_string())))?;
+    let parse = if options.held.is_some() { Job::held_from_json } else { Job::from_json };
+    let job = parse(&json).map_err(|error| unnamed(Failure::new("bad_job", error.to_string())))?;
     drop(json);
     let id = match &job.id {
         Some(id) => id.as_str().to_owned(),

@@ -161,20 +161,23 @@ pub(crate) struct Departure {
     pub(crate) on_entry: Spent,
     /// All that it has used now.
     pub(crate) spent: Spent,
+    /// In a held sandbox: its number in the sandbox's pid namespace.
+    pub(crate) pid: u64,
 }
 
 impl Departure {
-    pub(crate) const BYTES: usize = 8 + 16 * Spent::WORDS;
+    pub(crate) const BYTES: usize = 16 + 16 * Spent::WORDS;
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let words = std::iter::once(self.at_us).chain(self.on_entry.to_words()).chain(self.spent.to_words());
-        words.flat_map(u64::to_le_bytes).collect()
+        words.chain([self.pid]).flat_map(u64::to_le_bytes).collect()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
         let at_us = words.next()?;
-        Some(Self { at_us, on_entry: words_of_spent(&mut words)?, spent: words_of_spent(&mut words)? })
+        let (on_entry, spent) = (words_of_spent(&mut words)?, words_of_spent(&mut words)?);
+        Some(Self { at_us, on_entry, spent, pid: words.next()? })
     }
 
     /// What setting up has cost within the cgroup, and is in the cgroup's figures.
@@ -183,7 +186,7 @@ impl Departure {
     }
 }
 
-fn words_of_spent(words: &mut impl Iterator<Item = u64>) -> Option<Spent> {
+pub(crate) fn words_of_spent(words: &mut impl Iterator<Item = u64>) -> Option<Spent> {
     let mut taken = [0; Spent::WORDS];
     for word in &mut taken {
         *word = words.next()?;

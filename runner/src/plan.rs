@@ -2,12 +2,12 @@
 
 use crate::failure::{At, Step};
 use crate::identity::{self, HostIds};
-use crate::landlocked;
 use crate::spent::Start;
 use crate::state;
 use crate::sys::{self, process};
 use crate::view::{Size, Sizes};
 use crate::watch::Room;
+use crate::{held, landlocked};
 use pinfold_runner::seccomp::{self, Program};
 use pinfold_runner::{Failure, Job, Limit, Mode, Network, Seccomp, User, Workspace};
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ pub(crate) struct Plan<'a> {
     /// How much a workspace on disk may grow.
     pub(crate) room: Room,
     pub(crate) policy: Program,
+    /// In a held sandbox: init's own filter, within which it can start commands under `policy`.
+    pub(crate) held: Option<Program>,
     /// Whether making set-id files is refused: where the command can write to a directory of the host.
     pub(crate) forbids_set_id: bool,
     pub(crate) terminal: Option<(u16, u16)>,
@@ -56,8 +58,15 @@ impl<'a> Plan<'a> {
         terminal: Option<(u16, u16)>,
         landlock: Option<u32>,
         start: &'a Start,
+        is_held: bool,
     ) -> Result<Self, Failure> {
         check_targets(job)?;
+        if is_held && job.mode == Mode::Landlock {
+            return Err(Failure::new("mode", "a sandbox can't be held in `\"mode\": \"landlock\"`").with_hint(
+                "without namespaces nothing tells which processes are a command's, or ends them with it; use the mode \"namespaces\"",
+            ));
+        }
+        let (policy, held) = policy(&job.seccomp, is_held)?;
         let privileged = process::effective_uid() == 0 && identity::can_map(state::uids()?);
         // Init, or the warden, has the sandbox's uid, and nobody else.
         let mut others_of_user = Some(1);
@@ -73,7 +82,8 @@ impl<'a> Plan<'a> {
             privileged,
             sizes: sizes(job),
             room: room(job),
-            policy: policy(&job.seccomp)?,
+            policy,
+            held,
             forbids_set_id: matches!(job.workspace, Workspace::Path(_))
                 || job.mounts.iter().any(|mount| mount.writable),
             terminal,
@@ -81,6 +91,13 @@ impl<'a> Plan<'a> {
             landlock,
             start,
         })
+    }
+
+    /// The same for a command in a held sandbox, which says the rest itself.
+    pub(crate) fn of_command<'b>(&'b self, job: &'b Job, terminal: Option<(u16, u16)>) -> Plan<'b> {
+        let (policy, held) = (self.policy.clone(), None);
+        let Plan { privileged, sizes, room, forbids_set_id, others_of_user, landlock, start, .. } = *self;
+        Plan { job, privileged, sizes, room, policy, held, forbids_set_id, terminal, others_of_user, landlock, start }
     }
 
     /// Whose rights the sandbox has on the host: with root those of the slot's own uid, else the starter's.
@@ -176,10 +193,14 @@ fn sizes(job: &Job) -> Sizes {
     }
 }
 
-fn policy(seccomp: &Seccomp) -> Result<Program, Failure> {
+/// The job's policy, and for a held sandbox init's own.
+fn policy(seccomp: &Seccomp, is_held: bool) -> Result<(Program, Option<Program>), Failure> {
+    let calls = held::CALLS;
     match seccomp {
         Seccomp::Builtin(name) => {
-            Ok(seccomp::builtin(name).ok_or(sys::Errno(libc::ENOENT)).at(Step::LoadPolicy, name)?)
+            let policy = seccomp::builtin(name).ok_or(sys::Errno(libc::ENOENT)).at(Step::LoadPolicy, name)?;
+            let widened = if is_held { seccomp::builtin_widened(name, calls) } else { None };
+            Ok((policy, widened.transpose().map_err(|error| unusable(name, &error))?))
         }
         Seccomp::Path(path) => {
             use std::io::Read;
@@ -190,15 +211,20 @@ fn policy(seccomp: &Seccomp) -> Result<Program, Failure> {
                 .open(path.as_str())
                 .and_then(|file| file.take(seccomp::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
                 .at(Step::LoadPolicy, path.as_str())?;
-            seccomp::load(&bytes).map_err(|error| {
-                use std::error::Error;
-                let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-                let failure = Failure::new("seccomp", format!("`{path}`: {error}{cause}"));
-                match error.hint() {
-                    Some(hint) => failure.with_hint(hint),
-                    None => failure,
-                }
-            })
+            let unusable = |error| unusable(path.as_str(), &error);
+            let policy = seccomp::load(&bytes).map_err(unusable)?;
+            let widened = is_held.then(|| seccomp::load_widened(&bytes, calls)).transpose().map_err(unusable)?;
+            Ok((policy, widened))
         }
+    }
+}
+
+fn unusable(name: &str, error: &seccomp::PolicyError) -> Failure {
+    use std::error::Error;
+    let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+    let failure = Failure::new("seccomp", format!("`{name}`: {error}{cause}"));
+    match error.hint() {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
     }
 }

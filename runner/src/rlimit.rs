@@ -64,10 +64,7 @@ pub(crate) fn set(plan: &Plan<'_>, held: Held) -> Result<(), StepError> {
     lower(libc::RLIMIT_MSGQUEUE, QUEUE_BYTES).at(Step::SetResourceLimit, "msgqueue")?;
     lower(libc::RLIMIT_NICE, 0).at(Step::SetResourceLimit, "nice")?;
     lower(libc::RLIMIT_RTPRIO, 0).at(Step::SetResourceLimit, "rtprio")?;
-    if let (Limit::At(count), Some(others)) = (limits.pids, plan.others_of_user) {
-        // Counted per user and user namespace (since Linux 5.14), so this is the sandbox's own count.
-        lower(libc::RLIMIT_NPROC, count.saturating_add(others)).at(Step::SetResourceLimit, "nproc")?;
-    }
+    set_processes(plan)?;
     if let (false, Limit::At(bytes)) = (held.memory, limits.memory_bytes) {
         // Of each process: heap and private writable mappings (since Linux 4.7). RLIMIT_AS would count what the JVM,
         // Go and Node merely reserve, and break them.
@@ -77,6 +74,15 @@ pub(crate) fn set(plan: &Plan<'_>, held: Held) -> Result<(), StepError> {
         // A second late, for the case that nobody looks any more: the kernel goes by timer ticks here, which may say more than
         // was used, and such an end could not be told from any other SIGKILL.
         lower(libc::RLIMIT_CPU, ms.div_ceil(1000) + 1).at(Step::SetResourceLimit, "cpu")?;
+    }
+    Ok(())
+}
+
+/// Limits the processes of the sandbox's user.
+pub(crate) fn set_processes(plan: &Plan<'_>) -> Result<(), StepError> {
+    if let (Limit::At(count), Some(others)) = (plan.job.limits.pids, plan.others_of_user) {
+        // Counted per user and user namespace (since Linux 5.14), so this is the sandbox's own count.
+        lower(libc::RLIMIT_NPROC, count.saturating_add(others)).at(Step::SetResourceLimit, "nproc")?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::command::Pipes;
 use crate::descriptors::{self, Descriptors};
 use crate::failure::{At, Step, StepError};
 use crate::ground::Ground;
+use crate::held::Held;
 use crate::init::{self, Inherited};
 use crate::leash::Leash;
 use crate::message::Order;
@@ -35,7 +36,7 @@ pub(crate) fn run(
 ) -> Result<Outcome, Failure> {
     // From here on SIGTERM and SIGINT wait until they can be told as what they are, and what was made is taken away.
     let signals = signal::signalfd(&[libc::SIGTERM, libc::SIGINT]).at(Step::MakePipe, "signals")?;
-    let plan = Plan::new(job, terminal, landlock, start)?;
+    let plan = Plan::new(job, terminal, landlock, start, descriptors.held.is_some())?;
     let destination = job.artifacts.as_ref().map(|artifacts| Destination::open(job, artifacts)).transpose()?;
     let state = State::open()?;
     state.sweep()?;
@@ -133,9 +134,12 @@ impl Sandbox<'_> {
         };
         let told = ends.status.try_clone().ok();
         let begun = self.begin(&init, &ground, owned_by);
-        let watched = begun.and_then(|()| self.watched(&init, &ground, signals, ends, descriptors, watch));
-        let (ending, streams) = match watched {
-            Ok(watched) => watched.until_end(),
+        let ended = begun.and_then(|()| match descriptors.held {
+            Some(_) => self.held(&init, &ground, signals, ends, descriptors, watch).map(Held::until_end),
+            None => self.watched(&init, &ground, signals, ends, descriptors, watch).map(Watched::until_end),
+        });
+        let (ending, streams) = match ended {
+            Ok(ended) => ended,
             Err(error) => {
                 // Before the ground is given back, which must not be done under anything that lives. If init died of
                 // something first, that is the cause, and not that we could not reach it any more.
@@ -164,7 +168,7 @@ impl Sandbox<'_> {
     fn connect(&self, has_stdin: bool) -> Result<(OwnedFd, Ends, OtherEnds), StepError> {
         let (socket, socket_theirs) = socket::socketpair().at(Step::MakePipe, "init")?;
         let (status, status_theirs) = pipe::pipe().at(Step::MakePipe, "status")?;
-        let uses_pipes = self.plan.terminal.is_none();
+        let uses_pipes = self.plan.terminal.is_none() && self.plan.held.is_none();
         let (stdin_theirs, stdin) = pair(uses_pipes && has_stdin).at(Step::MakePipe, "stdin")?;
         let (stdout, stdout_theirs) = pair(uses_pipes).at(Step::MakePipe, "stdout")?;
         let (stderr, stderr_theirs) = pair(uses_pipes).at(Step::MakePipe, "stderr")?;
@@ -237,6 +241,20 @@ impl Sandbox<'_> {
             watch,
             cgroups: &ground.cgroups,
         })
+    }
+
+    fn held<'a>(
+        &'a self,
+        init: &'a Leash,
+        ground: &'a Ground,
+        signals: OwnedFd,
+        ends: Ends,
+        descriptors: Descriptors,
+        watch: Watch,
+    ) -> Result<Held<'a>, StepError> {
+        let keeper = descriptors.held.ok_or(Errno(libc::EBADF)).at(Step::MakePipe, "the keeper")?;
+        let owners = Owners::new(signals, descriptors.lifeline);
+        Held::new(self.plan, self.id.clone(), (init, ground), owners, keeper, ends.status, watch)
     }
 
     /// Takes everything away and tells the result. When init has reported, only init itself is left, so the rest is

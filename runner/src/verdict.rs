@@ -61,10 +61,10 @@ pub(crate) fn elapsed(from: Option<Instant>, to: Option<Instant>) -> Option<f64>
     Some(to?.saturating_duration_since(from?).as_secs_f64() * 1e3)
 }
 
-type Judgement = (Status, Option<i32>, Option<String>);
+pub(crate) type Judgement = (Status, Option<i32>, Option<String>);
 
 /// What the end means. The first cause for which we killed decides; else the kernel's.
-fn judge(ending: &Ending, oom_kills: Option<u64>, job: &Job) -> Option<Judgement> {
+pub(crate) fn judge(ending: &Ending, oom_kills: Option<u64>, job: &Job) -> Option<Judgement> {
     if let Some(cause) = ending.cause {
         return Some((cause, None, None));
     }
@@ -83,7 +83,7 @@ fn judge(ending: &Ending, oom_kills: Option<u64>, job: &Job) -> Option<Judgement
 }
 
 /// The figures, all but those that are only known when everything is taken away.
-fn usage(start: Instant, figures: &Figures, ending: &Ending) -> Usage {
+pub(crate) fn usage(start: Instant, figures: &Figures, ending: &Ending) -> Usage {
     let (report, departure) = (ending.report, ending.departure);
     // What setting up the command's process has cost is none of the command's.
     let spent = report.zip(departure).map(|(report, departure)| report.spent.since(&departure.spent));

@@ -74,7 +74,7 @@ pub(crate) fn told(status: &OwnedFd) -> Told {
 }
 
 /// Takes what the status pipe holds. True at its end.
-fn read_more(status: &OwnedFd, bytes: &mut Vec<u8>) -> bool {
+pub(crate) fn read_more(status: &OwnedFd, bytes: &mut Vec<u8>) -> bool {
     let mut buffer = [0u8; 2048];
     loop {
         match file::read(status.as_fd(), &mut buffer) {
@@ -86,7 +86,7 @@ fn read_more(status: &OwnedFd, bytes: &mut Vec<u8>) -> bool {
 }
 
 /// The command's process says that it is about to execute, and then, if it comes back, why it could not.
-fn judge(bytes: &[u8]) -> Told {
+pub(crate) fn judge(bytes: &[u8]) -> Told {
     let departure = match bytes.split_first() {
         Some((&EXECUTING, rest)) => rest.get(..Departure::BYTES).and_then(Departure::decode),
         _ => None,
@@ -100,7 +100,7 @@ fn judge(bytes: &[u8]) -> Told {
 }
 
 /// How long everything until exec may take: writing the job's files is in it.
-const SETUP: Duration = Duration::from_secs(60);
+pub(crate) const SETUP: Duration = Duration::from_secs(60);
 /// How long init may take to kill and reap everything before it is killed itself, and all with it.
 const OBEDIENCE: Duration = Duration::from_secs(1);
 /// What a pipe may hold at most (pipe-max-size for users, pipe(7)); nobody of the sandbox can write any more then.

@@ -10,10 +10,12 @@ pub(crate) mod gauge;
 mod io;
 mod lacking;
 mod manager;
+mod nested;
 mod v1;
 mod v2;
 
 pub(crate) use lacking::hint;
+pub(crate) use nested::Nested;
 
 use crate::failure::{At, Step, StepError};
 use crate::rlimit::Held;
@@ -57,9 +59,9 @@ pub(crate) fn precede_init() -> bool {
 impl Cgroups {
     /// Makes the groups for `slot` and sets the limits; those on input and output hold for each of `disks`. Where the host offers no cgroup that we may write to, the
     /// answer is `None`; where it offers one and a limit can't be set in it, that is an error.
-    pub(crate) fn create(slot: &Slot, limits: &Limits, disks: &[String]) -> Result<Self, StepError> {
+    pub(crate) fn create(slot: &Slot, limits: &Limits, disks: &[String], is_held: bool) -> Result<Self, StepError> {
         Ok(match Hierarchy::find() {
-            Hierarchy::V1 => v1::Groups::create(slot, limits, disks)?.map_or(Self::None, Self::V1),
+            Hierarchy::V1 => v1::Groups::create(slot, limits, disks, is_held)?.map_or(Self::None, Self::V1),
             Hierarchy::V2 => v2::Groups::create(slot, limits, disks)?.map_or(Self::None, Self::V2),
             Hierarchy::None => Self::None,
         })
@@ -192,6 +194,24 @@ impl Cgroups {
         }
     }
 
+    /// Memory that is charged now, in bytes.
+    pub(crate) fn memory_bytes(&self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::V1(groups) => file::number(groups.get("memory")?, c"memory.usage_in_bytes"),
+            Self::V2(groups) => file::number(groups.command(), c"memory.current"),
+        }
+    }
+
+    /// Processes and threads now.
+    pub(crate) fn pids_now(&self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::V1(groups) => file::number(groups.get("pids")?, c"pids.current"),
+            Self::V2(groups) => file::number(groups.command(), c"pids.current"),
+        }
+    }
+
     /// Everything that was measured.
     pub(crate) fn figures(&self, throttled: bool) -> Figures {
         let mut figures = match self {
@@ -209,13 +229,14 @@ impl Cgroups {
 
     /// The host's pids of all processes in the command's group; empty when there is none.
     pub(crate) fn processes(&self) -> Vec<i32> {
-        let dir = match self {
-            Self::None => return Vec::new(),
+        let path = match self {
+            Self::None => None,
             Self::V1(groups) => groups.any(),
-            Self::V2(groups) => Some(groups.command()),
+            Self::V2(groups) => Some(groups.command_path()),
         };
-        let text = dir.and_then(|dir| file::read(dir, c"cgroup.procs").ok()).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
+        let mut found = Vec::new();
+        path.into_iter().for_each(|path| nested::processes_below(path, &mut found));
+        found
     }
 
     /// Lets nobody in the groups fork any more, where processes are counted: what is killed one by one must not grow
@@ -289,6 +310,8 @@ pub(crate) fn remove(path: &str) -> bool {
         match std::fs::remove_dir(path).map_err(Errno::from) {
             Ok(()) | Err(Errno(libc::ENOENT)) => return true,
             Err(Errno(libc::EBUSY)) if start.elapsed() < REMOVAL => {
+                // A held sandbox has one for each command, where what the command left may have lived to the end.
+                nested::children(path).for_each(|child| _ = std::fs::remove_dir(child));
                 // Whose runner was shot may still wait for a disk there.
                 if start.elapsed() > LETTING_GO && !std::mem::replace(&mut is_released, true) {
                     io::release(path);

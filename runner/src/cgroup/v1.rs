@@ -25,6 +25,12 @@ struct Group {
     nodes: String,
 }
 
+/// Stops processes where they are; a group of it holds no limit.
+const FREEZER: &str = "freezer";
+
+/// What each command of a held sandbox has a group of: what its figures and its end rest on.
+const OF_EACH: [&str; 3] = ["memory", "pids", "cpuacct"];
+
 /// The CFS period in microseconds: the kernel's default, and what Docker uses.
 const PERIOD_US: u64 = 100_000;
 
@@ -33,12 +39,20 @@ const SHARES: u64 = 1024;
 
 impl Groups {
     /// `None` when not one controller's hierarchy lets us make a group.
-    pub(super) fn create(slot: &Slot, limits: &Limits, disks: &[String]) -> Result<Option<Self>, StepError> {
+    pub(super) fn create(
+        slot: &Slot,
+        limits: &Limits,
+        disks: &[String],
+        is_held: bool,
+    ) -> Result<Option<Self>, StepError> {
         let needs_cpu = wants_cpu(limits);
         // A group costs some 40 µs, so most are made only when they are asked for; cpuacct is what `usage` rests on.
         let wanted = ["memory", "pids", "cpuacct"].into_iter();
-        let wanted = wanted.chain(needs_cpu.then_some("cpu")).chain(limits.cpuset.as_ref().map(|_| "cpuset"));
+        let wanted =
+            wanted.chain((needs_cpu || is_held).then_some("cpu")).chain(limits.cpuset.as_ref().map(|_| "cpuset"));
         let wanted = wanted.chain(io::is_asked(limits).then_some("blkio"));
+        // Nobody is in it until everything is to be stopped at once.
+        let wanted = wanted.chain(is_held.then_some(FREEZER));
         let table = own_groups();
         let parents: Vec<_> = wanted.filter_map(|controller| Some((controller, parent(&table, controller)?))).collect();
         if parents.is_empty() {
@@ -120,8 +134,9 @@ impl Groups {
         self.group(controller).map(|group| group.directory.fd.as_fd())
     }
 
-    pub(super) fn any(&self) -> Option<BorrowedFd<'_>> {
-        self.groups.first().map(|group| group.directory.fd.as_fd())
+    /// One in which all are that are in any.
+    pub(super) fn any(&self) -> Option<&str> {
+        self.groups.first().map(|group| group.directory.path.as_str())
     }
 
     pub(super) fn holds(&self, controller: &str) -> bool {
@@ -139,6 +154,44 @@ impl Groups {
 
     pub(super) fn tasks(&self) -> Vec<BorrowedFd<'_>> {
         self.groups.iter().map(|group| group.tasks.as_fd()).collect()
+    }
+
+    /// Groups for one command below these, without limits of their own. Where a controller has none for it, the command
+    /// is in that of the whole sandbox.
+    pub(super) fn nested(&self, name: &str) -> Result<Self, StepError> {
+        let mut nested = Self { groups: Vec::new(), needs_cpu: false, holds_swap: false };
+        self.groups
+            .iter()
+            .filter(|group| OF_EACH.contains(&group.controller))
+            .try_for_each(|group| nested.add(group, name))?;
+        Ok(nested)
+    }
+
+    fn add(&mut self, above: &Group, name: &str) -> Result<(), StepError> {
+        let made = make(&above.directory, above.controller, name)
+            .at(Step::MakeCgroup, format!("{}/{name}", above.directory.path));
+        if let Ok(group) = made {
+            self.groups.push(group);
+            return Ok(());
+        }
+        self.paths().iter().for_each(|path| _ = super::remove(path));
+        made.map(drop)
+    }
+
+    /// Sets the limits that a command has of its own, swap as the whole sandbox has it.
+    pub(super) fn limit_nested(&mut self, above: &Self, name: &str, limits: &Limits) -> Result<(), StepError> {
+        self.needs_cpu = wants_cpu(limits);
+        if let (true, Some(group)) = (self.needs_cpu, above.group("cpu")) {
+            self.add(group, name)?;
+        }
+        self.set_limits(limits, &[])
+    }
+
+    /// The `tasks` files for a command in nested groups: where it has none of a controller's, the sandbox's.
+    pub(super) fn tasks_below(&self, above: &Self) -> Vec<OwnedFd> {
+        let of_above = above.groups.iter().filter(|group| group.controller != FREEZER && !self.has(group.controller));
+        let of_above = of_above.filter(|group| group.controller != "cpu" || above.needs_cpu);
+        self.groups.iter().chain(of_above).filter_map(|group| group.tasks.try_clone().ok()).collect()
     }
 
     pub(super) fn cpu_ms(&self) -> Option<f64> {

@@ -128,6 +128,10 @@ impl Groups {
         self.command.fd.as_fd()
     }
 
+    pub(super) fn command_path(&self) -> &str {
+        &self.command.path
+    }
+
     pub(super) fn cpu_ms(&self) -> Option<f64> {
         let text = file::read(self.command(), c"cpu.stat").ok()?;
         milliseconds(&text, "usage_usec")

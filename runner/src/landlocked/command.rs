@@ -78,7 +78,7 @@ fn confine_and_execute(
     handoff.receive_go()?;
     rlimit::set_open_files(plan.job)?;
     if let Some(status) = status {
-        let departure = Departure { at_us: plan.now_us(), on_entry, spent: Spent::by_self() };
+        let departure = Departure { at_us: plan.now_us(), on_entry, spent: Spent::by_self(), pid: 0 };
         let word = [&[EXECUTING], departure.encode().as_slice()].concat();
         file::write_all(status.as_fd(), &word).at(Step::Execute, "")?;
     }

@@ -42,6 +42,33 @@ impl Program {
     }
 }
 
+/// The text of a built-in policy.
+fn text_of(name: &str) -> Option<&'static [u8]> {
+    match name {
+        "default" => Some(include_bytes!("../../../seccomp/default.json")),
+        "strict" => Some(include_bytes!("../../../seccomp/strict.json")),
+        "debug" => Some(include_bytes!("../../../seccomp/debug.json")),
+        _ => None,
+    }
+}
+
+/// The built-in policy of that name with `calls` allowed beside, whatever their arguments are: for a process of ours that
+/// installs the policy itself in what it starts. Filters add up (seccomp(2)), so it must be able to do all that the policy
+/// allows.
+pub fn builtin_widened(name: &str, calls: &[&str]) -> Option<Result<Program, PolicyError>> {
+    text_of(name).map(|text| widened(policy::Policy::parse(text, None)?, calls))
+}
+
+/// [`load`], widened as [`builtin_widened`] says.
+pub fn load_widened(bytes: &[u8], calls: &[&str]) -> Result<Program, PolicyError> {
+    widened(policy::Policy::parse(bytes, Some(FLOOR))?, calls)
+}
+
+fn widened(mut policy: policy::Policy, calls: &[&str]) -> Result<Program, PolicyError> {
+    policy.widen(calls);
+    Ok(Program { instructions: Cow::Owned(compile::compile(&policy)?) })
+}
+
 /// Compiles a policy that a user wrote, in the OCI `linux.seccomp` form. The rules of `seccomp/floor.json` hold before
 /// its own, and foreign ABIs are closed, whatever it says.
 pub fn load(bytes: &[u8]) -> Result<Program, PolicyError> {

@@ -61,6 +61,17 @@ impl Policy {
         Ok(policy)
     }
 
+    /// Allows the calls of these names, whatever the rules say. Names that this machine has no call for change nothing.
+    #[allow(dead_code, reason = "the build script compiles no policy that is widened")]
+    pub(super) fn widen(&mut self, names: &[&str]) {
+        for (name, number) in syscalls::numbers() {
+            if names.contains(&name) {
+                let allow = Rule { conditions: Vec::new(), verdict: libc::SECCOMP_RET_ALLOW };
+                self.calls.insert(number, vec![allow]);
+            }
+        }
+    }
+
     fn add(&mut self, document: &Document, numbers: &HashMap<&str, u32>) -> Result<(), PolicyError> {
         for (rule, entry) in document.syscalls.iter().flatten().enumerate() {
             // Checked before it is known whether the rule applies: a mistake is a mistake on every machine.

@@ -245,10 +245,17 @@ pub(crate) fn close_all_but(keep: impl IntoIterator<Item = RawFd>) -> Result<(),
     close_range(next, u32::MAX)
 }
 
-/// `dup3(2)`/`dup2(2)` onto one of the three standard descriptors, which stays open over exec.
+/// `dup2(2)` onto a number that no value in this process owns, such as one of the three standard descriptors. It stays open
+/// over exec.
 pub(crate) fn dup_onto(fd: BorrowedFd<'_>, standard: RawFd) -> Result<(), Errno> {
-    // SAFETY: takes no memory; 0 to 2 are owned by nobody as Rust values in this process.
+    // SAFETY: takes no memory; the callers name numbers that are owned by nobody as Rust values.
     check_int(unsafe { libc::dup2(fd.as_raw_fd(), standard) }).map(drop)
+}
+
+/// Gives a descriptor another number, of `lowest` or higher: F_DUPFD_CLOEXEC, fcntl(2).
+pub(crate) fn move_up(fd: OwnedFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes no memory; answers a new descriptor.
+    owned(i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }))
 }
 
 /// Sets or clears `O_NONBLOCK` on an open file description: `fcntl(2)`.

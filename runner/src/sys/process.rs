@@ -49,6 +49,12 @@ pub(crate) fn clone3(namespaces: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<
     Ok(Fork::Parent(pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
+/// `pidfd_open(2)`, Linux 5.3.
+pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes no memory; answers a new descriptor.
+    super::owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0u32) })
+}
+
 /// `unshare(2)`.
 pub(crate) fn unshare(namespaces: i32) -> Result<(), Errno> {
     // SAFETY: takes no memory.

@@ -58,6 +58,10 @@ pub(crate) fn peer_uid(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
 
 /// Sends one message, with descriptors if any are given: `sendmsg(2)`. Never raises SIGPIPE.
 pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    send_with(socket, bytes, descriptors, 0)
+}
+
+fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>], flags: i32) -> Result<(), Errno> {
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut control = ControlSpace([0; HEADER + 4 * MOST]);
     // SAFETY: msghdr is plain integers and pointers, for which all zeroes is a value.
@@ -78,9 +82,14 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[Borrowed
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = length.next_multiple_of(8);
     }
+    let flags = flags | libc::MSG_NOSIGNAL;
     // SAFETY: the kernel reads the message, its one part and its control data during the call and writes none of them.
-    retry(|| check(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) } as i64))
-        .map(drop)
+    retry(|| check(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) } as i64)).map(drop)
+}
+
+/// Sends one message if there is room for it now, else EAGAIN.
+pub(crate) fn try_send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    send_with(socket, bytes, descriptors, libc::MSG_DONTWAIT)
 }
 
 /// Receives one message: its length (0 when the other end is closed) and the descriptors that came with it.

@@ -1,0 +1,73 @@
+//! Groups below a held sandbox's, one for each of its commands: limits of its own, true figures of what it used, and the
+//! list of who belongs to it however it was started.
+
+use super::Cgroups;
+use crate::failure::StepError;
+use crate::sys::Errno;
+use pinfold_runner::Limits;
+use std::os::fd::OwnedFd;
+
+/// The groups of one command. Dropping it removes nothing: what the command left may still be in there.
+pub(crate) struct Nested {
+    name: String,
+    groups: Cgroups,
+}
+
+impl Nested {
+    /// Makes them below the sandbox's, which know of no others of this number.
+    pub(crate) fn create(above: &Cgroups, number: u64) -> Result<Self, StepError> {
+        let name = number.to_string();
+        let groups = match above {
+            Cgroups::V1(groups) => Cgroups::V1(groups.nested(&name)?),
+            Cgroups::None | Cgroups::V2(_) => Cgroups::None,
+        };
+        Ok(Self { name, groups })
+    }
+
+    /// Sets the limits that the command has of its own.
+    pub(crate) fn limit(&mut self, above: &Cgroups, limits: &Limits) -> Result<(), StepError> {
+        match (&mut self.groups, above) {
+            (Cgroups::V1(groups), Cgroups::V1(above)) => groups.limit_nested(above, &self.name, limits),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the command's process writes `0`.
+    pub(crate) fn tasks(&self, above: &Cgroups) -> Vec<OwnedFd> {
+        match (&self.groups, above) {
+            (Cgroups::V1(groups), Cgroups::V1(above)) => groups.tasks_below(above),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The group that its process is born in: v2.
+    pub(crate) fn born_in(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.groups.command()
+    }
+
+    /// What they hold and measure.
+    pub(crate) fn groups(&self) -> &Cgroups {
+        &self.groups
+    }
+
+    /// Removes them if nobody is in them any more, without waiting. False when one is left.
+    pub(crate) fn try_remove(&self) -> bool {
+        let remove =
+            |path: &String| matches!(std::fs::remove_dir(path).map_err(Errno::from), Ok(()) | Err(Errno(libc::ENOENT)));
+        self.groups.paths().iter().filter(|path| !remove(path)).count() == 0
+    }
+}
+
+/// The groups right below one.
+pub(super) fn children(path: &str) -> impl Iterator<Item = std::path::PathBuf> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
+}
+
+/// The host's pids of everybody in a group and right below it.
+pub(super) fn processes_below(path: &str, found: &mut Vec<i32>) {
+    for group in std::iter::once(path.into()).chain(children(path)) {
+        let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    }
+}

@@ -1,0 +1,101 @@
+//! Killing all that belongs to one command, and nothing else.
+
+use crate::cgroup::{Cgroups, Nested};
+use crate::processes;
+use crate::sys::{process, signal};
+use std::collections::BTreeSet;
+use std::fs;
+
+/// Kills who is in the command's groups. True when nobody is. Somebody may fork meanwhile, where no limit could be set on
+/// that, so it is done again until then.
+pub(super) fn group(groups: &Nested) -> bool {
+    let groups: &Cgroups = groups.groups();
+    let members = groups.processes();
+    if members.is_empty() {
+        return true;
+    }
+    groups.stop_forks();
+    let held: Vec<_> = members.iter().filter_map(|pid| Some((*pid, process::pidfd_open(*pid).ok()?))).collect();
+    // Who is in there still, now that its number can't become another's: the descriptor is that process and no other.
+    let still: BTreeSet<i32> = groups.processes().into_iter().collect();
+    for (_, process) in held.iter().filter(|(pid, _)| still.contains(pid)) {
+        let _ended_meanwhile = signal::pidfd_send_signal(process, libc::SIGKILL);
+    }
+    false
+}
+
+/// Without groups: kills who can be told to belong to the command with the host's number `main`: it, its descendants, and
+/// those of its session and its process group. `known` are those who were seen. True when none of them is left.
+pub(super) fn kin(init: i32, main: i32, known: &mut BTreeSet<i32>) -> bool {
+    let stats = look(init, main, known);
+    let living: Vec<_> = stats.iter().filter(|(pid, stat)| known.contains(pid) && !stat.is_zombie).collect();
+    for (pid, _) in &living {
+        let Ok(process) = process::pidfd_open(*pid) else { continue };
+        // As with groups: what was read is of this very process.
+        if Stat::of(*pid).is_some_and(|now| stats.iter().any(|(other, stat)| other == pid && stat.start == now.start)) {
+            let _ended_meanwhile = signal::pidfd_send_signal(&process, libc::SIGKILL);
+        }
+    }
+    living.is_empty()
+}
+
+/// Whether somebody is left who can be told to belong to the command.
+pub(super) fn has_kin(init: i32, main: i32) -> bool {
+    let mut known = BTreeSet::new();
+    let stats = look(init, main, &mut known);
+    stats.iter().any(|(pid, stat)| known.contains(pid) && !stat.is_zombie)
+}
+
+/// Looks at everybody in the sandbox, and adds to `known` who belongs to the command.
+fn look(init: i32, main: i32, known: &mut BTreeSet<i32>) -> Vec<(i32, Stat)> {
+    let all = processes::below(init);
+    let stats: Vec<_> = all.iter().filter_map(|pid| Some((*pid, Stat::of(*pid)?))).collect();
+    known.retain(|pid| all.contains(pid));
+    loop {
+        let before = known.len();
+        for (pid, stat) in &stats {
+            if *pid == main || stat.group == main || stat.session == main || known.contains(&stat.parent) {
+                known.insert(*pid);
+            }
+        }
+        if known.len() == before {
+            return stats;
+        }
+    }
+}
+
+/// The host's number of init's child that is `inside` in the sandbox.
+pub(super) fn host_number(init: i32, inside: u64) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).ok()?;
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        line.and_then(|line| line.split_whitespace().last()?.parse().ok()) == Some(inside)
+    })
+}
+
+/// What `/proc/PID/stat` says, proc_pid_stat(5).
+struct Stat {
+    is_zombie: bool,
+    parent: i32,
+    group: i32,
+    session: i32,
+    /// When it was started: with the number, the name of a process.
+    start: String,
+}
+
+impl Stat {
+    fn of(pid: i32) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse().ok();
+        let is_zombie = matches!(*fields.first()?, "Z" | "X");
+        Some(Self {
+            is_zombie,
+            parent: number(1)?,
+            group: number(2)?,
+            session: number(3)?,
+            start: (*fields.get(19)?).to_owned(),
+        })
+    }
+}

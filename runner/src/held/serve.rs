@@ -1,0 +1,319 @@
+//! The runner's loop over a held sandbox: one wait for everything that can happen to it and to its commands. When nothing
+//! runs in it, nothing is looked at.
+
+use super::exec::{Exec, Turn};
+use super::message::{LONGEST_ORDER, News, Order};
+use super::outbox::Outbox;
+use crate::cgroup::Nested;
+use crate::failure::{At, Step, StepError};
+use crate::ground::Ground;
+use crate::leash::Leash;
+use crate::message;
+use crate::owners::Owners;
+use crate::plan::Plan;
+use crate::stream::{Output, Sink};
+use crate::sys::{file, poll, signal, socket};
+use crate::wait::{Ending, SETUP, Streams, Told, judge, read_more};
+use crate::watch::{Places, Watch};
+use pinfold_runner::{ControlMessage, Notice, Status};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+/// A held sandbox, its keeper and its commands.
+pub(crate) struct Held<'a> {
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) id: String,
+    pub(super) init: &'a Leash,
+    pub(super) ground: &'a Ground,
+    owners: Owners,
+    pub(super) outbox: Outbox,
+    pub(super) buffer: Vec<u8>,
+    /// Where init says which step failed before it served.
+    status: Option<OwnedFd>,
+    word: Vec<u8>,
+    watch: Watch,
+    pub(super) execs: BTreeMap<u64, Exec>,
+    /// Groups for the next command, made while nobody waits for them.
+    pub(super) spare: Option<Nested>,
+    pub(super) last_group: u64,
+    pub(super) workspace: Option<OwnedFd>,
+    pub(super) is_ready: bool,
+    pub(super) is_frozen: bool,
+    begun: Instant,
+    ending: Ending,
+}
+
+/// The places in the array for poll(2); from the last on, one for each command.
+const SIGNALS: usize = 0;
+const INIT: usize = 1;
+const STATUS: usize = 2;
+const ANSWER: usize = 3;
+const LIFELINE: usize = 4;
+const KEEPER: usize = 5;
+const COMMANDS: usize = 6;
+
+/// How long a keeper who doesn't read may keep the last words.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+impl<'a> Held<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan<'a>,
+        id: String,
+        (init, ground): (&'a Leash, &'a Ground),
+        owners: Owners,
+        keeper: OwnedFd,
+        status: OwnedFd,
+        watch: Watch,
+    ) -> Result<Self, StepError> {
+        file::set_nonblocking(status.as_fd()).at(Step::MakePipe, "status")?;
+        file::set_nonblocking(keeper.as_fd()).at(Step::MakePipe, "the keeper")?;
+        Ok(Self {
+            plan,
+            id,
+            init,
+            ground,
+            owners,
+            outbox: Outbox::new(keeper),
+            buffer: Vec::with_capacity(LONGEST_ORDER),
+            status: Some(status),
+            word: Vec::new(),
+            watch,
+            execs: BTreeMap::new(),
+            spare: None,
+            last_group: 0,
+            workspace: None,
+            is_ready: false,
+            is_frozen: false,
+            begun: Instant::now(),
+            ending: Ending::default(),
+        })
+    }
+
+    /// Serves until the sandbox is to end, and ends it.
+    pub(crate) fn until_end(mut self) -> (Ending, Streams) {
+        while self.ending.ended.is_none() {
+            let mut fds = self.entries();
+            let timeout = self.next_event().map(|at| at.saturating_duration_since(Instant::now()));
+            if poll::poll(&mut fds, timeout).is_err() {
+                break;
+            }
+            self.turn(&fds);
+        }
+        self.end_all();
+        let none = || Output::new(None, Sink::Keep(Vec::new()), None);
+        let (Ok(stdout), Ok(stderr)) = (none(), none()) else {
+            unreachable!("an output without a source makes no call")
+        };
+        (self.ending, Streams { stdout, stderr, workspace: None, owners: self.owners })
+    }
+
+    fn entries(&self) -> Vec<libc::pollfd> {
+        let raw = |fd: RawFd, events| libc::pollfd { fd, events, revents: 0 };
+        let optional = |fd: Option<&OwnedFd>, events| raw(fd.map_or(-1, AsRawFd::as_raw_fd), events);
+        let to_keeper = if self.outbox.is_empty() { 0 } else { libc::POLLOUT };
+        let mut fds = vec![
+            poll::entry(self.owners.signals.as_fd(), libc::POLLIN),
+            poll::entry(self.init.socket.as_fd(), libc::POLLIN),
+            optional(self.status.as_ref(), 0),
+            raw(libc::STDOUT_FILENO, 0),
+            optional(self.owners.lifeline.as_ref(), libc::POLLIN | libc::POLLRDHUP),
+            poll::entry(self.outbox.keeper(), libc::POLLIN | to_keeper),
+        ];
+        debug_assert_eq!(fds.len(), COMMANDS);
+        fds.extend(self.execs.values().map(|exec| optional(exec.status.as_ref(), 0)));
+        fds
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        let watched = if self.is_ready && !self.execs.is_empty() { self.watch.next() } else { None };
+        let commands = self.execs.values().filter_map(Exec::next);
+        commands.chain(watched).chain(self.deadline()).min()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.ending.started {
+            Some(started) => {
+                let wall = self.plan.job.limits.wall_ms.value()?;
+                started.checked_add(Duration::from_millis(wall))
+            }
+            None => Some(self.begun + SETUP),
+        }
+    }
+
+    fn turn(&mut self, fds: &[libc::pollfd]) {
+        // Before anything is added to them.
+        let told: Vec<u64> = self
+            .execs
+            .keys()
+            .zip(&fds[COMMANDS..])
+            .filter(|(_, fd)| fd.revents != 0)
+            .map(|(number, _)| *number)
+            .collect();
+        told.into_iter().for_each(|number| self.read_status_of(number));
+        if fds[STATUS].revents != 0 {
+            self.read_status();
+        }
+        if fds[INIT].revents != 0 {
+            self.read_news();
+        }
+        self.tell_ends();
+        if fds[KEEPER].revents & libc::POLLOUT != 0 {
+            self.outbox.flush();
+        }
+        if fds[KEEPER].revents & !libc::POLLOUT != 0 && !self.read_ask() {
+            self.end_for(Status::Cancelled);
+        }
+        let is_told = fds[SIGNALS].revents != 0 && signal::next_signal(self.owners.signals.as_fd()).is_some();
+        if is_told || fds[ANSWER].revents & (libc::POLLERR | libc::POLLHUP) != 0 {
+            self.end_for(Status::Cancelled);
+        }
+        if fds[LIFELINE].revents != 0 {
+            self.read_lifeline();
+        }
+        self.look_at_the_clock();
+        self.tell_ends();
+        self.tidy();
+    }
+
+    fn read_status(&mut self) {
+        match &self.status {
+            Some(status) if read_more(status, &mut self.word) => self.status = None,
+            _ => return,
+        }
+        if let Told::Failed(error) = judge(&self.word) {
+            self.ending.step_error = Some(error);
+        }
+    }
+
+    fn read_status_of(&mut self, number: u64) {
+        let Some(exec) = self.execs.get_mut(&number) else { return };
+        if let Turn::Executed = exec.read_status() {
+            let pid = if exec.has_terminal { exec.main(self.init.pid) } else { None };
+            let (master, signals) = (exec.master.take(), std::mem::take(&mut exec.held_back));
+            // Who belongs to it is told by this where there are no groups, also when it has ended.
+            let _found = if exec.has_groups() { None } else { exec.main(self.init.pid) };
+            self.outbox.tell(&Notice::Executed { number, pid }, master);
+            for signal in signals {
+                self.tell_init(&Order::Signal { number, signal });
+            }
+        }
+    }
+
+    pub(super) fn tell_init(&self, order: &Order) {
+        let _dead = socket::send(self.init.socket.as_fd(), &order.encode(), &[]);
+    }
+
+    fn read_news(&mut self) {
+        let mut buffer = [0u8; 2048];
+        let (length, mut descriptors) = socket::receive(self.init.socket.as_fd(), &mut buffer).unwrap_or_default();
+        match News::decode(&buffer[..length]) {
+            Some(News::Serving) => {
+                self.workspace = descriptors.pop();
+                self.is_ready = true;
+                self.ending.started = Some(Instant::now());
+                let isolation = Box::new(self.ground.isolation.clone());
+                self.outbox.tell(&Notice::Ready { isolation }, None);
+            }
+            Some(News::Terminal { number }) => {
+                if let Some(exec) = self.execs.get_mut(&number) {
+                    exec.master = descriptors.pop();
+                }
+            }
+            Some(News::Refused { number, error }) => {
+                if let Some(exec) = self.execs.get_mut(&number) {
+                    exec.refuse(error.into());
+                }
+            }
+            Some(News::Ended { number, end, ended_us, spent }) => {
+                // It can't end before it was executed; the status may just not have been looked at.
+                self.read_status_of(number);
+                if let Some(exec) = self.execs.get_mut(&number) {
+                    exec.end(self.plan, end, ended_us, spent);
+                }
+            }
+            None => self.read_other_news(&buffer[..length], descriptors),
+        }
+    }
+
+    fn read_other_news(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) {
+        match message::News::decode(bytes) {
+            Some(message::News::Places { has_segments }) => {
+                self.watch.set_places(Places::new(descriptors, has_segments));
+            }
+            // End-of-file: init is dead.
+            _ => {
+                self.read_status();
+                self.ending.ended = Some(Instant::now());
+            }
+        }
+    }
+
+    fn read_lifeline(&mut self) {
+        let Some(lifeline) = &self.owners.lifeline else { return };
+        let mut buffer = [0u8; 512];
+        let length = file::read(lifeline.as_fd(), &mut buffer).unwrap_or(0);
+        let cancel = ControlMessage::Cancel.encode();
+        if length == 0 || buffer[..length].chunks(ControlMessage::BYTES).any(|message| message == cancel) {
+            self.end_for(Status::Cancelled);
+        }
+    }
+
+    fn look_at_the_clock(&mut self) {
+        let now = Instant::now();
+        if self.deadline().is_some_and(|deadline| now >= deadline) {
+            self.end_for(Status::TimedOut);
+        }
+        self.execs.values_mut().for_each(|exec| exec.look(self.init.pid));
+        if !self.execs.is_empty()
+            && let Some(passed) = self.watch.look(now, self.init.pid, &self.ground.cgroups)
+        {
+            self.end_for(passed);
+        }
+    }
+
+    /// The first cause is the one that is told.
+    fn end_for(&mut self, cause: Status) {
+        if self.ending.ended.is_none() {
+            self.ending.cause = Some(cause);
+            self.ending.ended = Some(Instant::now());
+        }
+    }
+
+    /// Tells the keeper of those that are over.
+    fn tell_ends(&mut self) {
+        for (number, exec) in self.execs.iter_mut().filter(|(_, exec)| exec.is_over()) {
+            exec.is_told = true;
+            let outcome = Box::new(exec.outcome(&self.ground.isolation));
+            self.outbox.tell(&Notice::Ended { number: *number, outcome }, None);
+        }
+    }
+
+    /// While nobody waits: forgets commands of which nothing is left, and makes groups for the next.
+    fn tidy(&mut self) {
+        let init = self.init.pid;
+        self.execs.retain(|_, exec| !exec.is_told || !exec.try_forget(init));
+        let is_quiet = self.execs.values().all(|exec| exec.is_started());
+        if self.is_ready && self.spare.is_none() && is_quiet && self.ending.ended.is_none() {
+            self.spare = self.next_groups().ok();
+        }
+    }
+
+    /// Kills everything, and tells of the commands that end so.
+    fn end_all(&mut self) {
+        self.ground.cgroups.release_io();
+        self.init.kill();
+        let _told_when_the_ground_is_given_back = self.init.end();
+        let cause = self.ending.cause;
+        for exec in self.execs.values_mut().filter(|exec| !exec.is_told) {
+            exec.end_with(cause);
+        }
+        self.tell_ends();
+        let deadline = Instant::now() + FAREWELL;
+        while !self.outbox.is_empty() && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _full = poll::poll(&mut [poll::entry(self.outbox.keeper(), libc::POLLOUT)], Some(left));
+            self.outbox.flush();
+        }
+    }
+}
