@@ -113,7 +113,7 @@ fn confine_and_execute(
 }
 
 /// The sandbox's own network namespace, with nothing in it but loopback, up. Init enters it afterwards.
-pub(crate) fn make_network() -> Result<OwnedFd, StepError> {
+fn make_network() -> Result<OwnedFd, StepError> {
     process::unshare(libc::CLONE_NEWNET).at(Step::MakeNamespaces, "net")?;
     network::loopback_up().at(Step::RaiseLoopback, "lo")?;
     // The host's /proc still; it shows every process of the sandbox under its number there.

@@ -23,6 +23,8 @@ pub(crate) struct Ground {
     pub(crate) isolation: Isolation,
     /// Has measured the workspace already: what is there before the command starts doesn't count.
     pub(crate) disk: Option<Disk>,
+    /// The disks on which limits on input and output hold.
+    disks: Vec<String>,
     is_cleared: bool,
 }
 
@@ -33,7 +35,7 @@ impl Ground {
     /// Lays it, or leaves nothing behind.
     pub(crate) fn lay(plan: &Plan<'_>, state: &State) -> Result<Self, Failure> {
         let mut attempts = 0;
-        let (slot, workspace, tmp, cgroups) = loop {
+        let (slot, workspace, tmp, cgroups, disks) = loop {
             let slot = state.take_slot()?;
             let made = open_workspace(plan, &slot).and_then(|workspace| {
                 let tmp = open_tmp(plan, state, &slot)?;
@@ -43,11 +45,11 @@ impl Ground {
                     false => Vec::new(),
                 };
                 let cgroups = Cgroups::create(&slot, limits, &disks, plan.held.is_some())?;
-                Ok((workspace, tmp, cgroups))
+                Ok((workspace, tmp, cgroups, disks))
             });
             attempts += 1;
             match made {
-                Ok((workspace, tmp, cgroups)) => break (slot, workspace, tmp, cgroups),
+                Ok((workspace, tmp, cgroups, disks)) => break (slot, workspace, tmp, cgroups, disks),
                 Err(error) => {
                     let _swept_next_time = slot.remove();
                     // A group of that number belongs to somebody who has another state directory: not ours to touch.
@@ -73,9 +75,15 @@ impl Ground {
                 return Err(error.into());
             }
         };
-        let ground = Self { slot, workspace, cgroups, isolation, disk, is_cleared: false };
+        let ground = Self { slot, workspace, cgroups, isolation, disk, disks, is_cleared: false };
         check_requirements(plan, &ground.isolation, &ground.cgroups)?;
         Ok(ground)
+    }
+
+    /// Makes what of a held sandbox's groups has to wait for init.
+    pub(crate) fn hold(&mut self, plan: &Plan<'_>) -> Result<(), StepError> {
+        let init = plan.privileged.then(|| plan.host_ids(self.slot.number).uid);
+        self.cgroups.hold(&plan.job.limits, &self.disks, init)
     }
 
     /// Whether the runner looks after memory.

@@ -20,7 +20,7 @@ use crate::sys::{self, Errno, file, pipe, signal, socket};
 use crate::view::caller_trees;
 use crate::wait::{self, Ending, Told, Watched};
 use crate::watch::{Cpu, Memory, Watch};
-use crate::{cgroup, identity, landlocked, verdict};
+use crate::{cgroup, held, identity, landlocked, verdict};
 use pinfold_runner::{Failure, Job, Outcome, Root, Workspace};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -127,6 +127,16 @@ impl Sandbox<'_> {
                 return Err(failure);
             }
         };
+        if self.plan.held.is_some()
+            && cgroup::precede_init()
+            && let Err(error) = held::settle(self.plan, &init, &mut ground)
+        {
+            init.end()?;
+            return Err(match wait::told(&ends.status) {
+                Told::Failed(cause) => cause.into(),
+                _ => error.into(),
+            });
+        }
         let watch = Watch {
             cpu: job.limits.cpu_ms.value().map(Cpu::new),
             memory: job.limits.memory_bytes.value().filter(|_| ground.watches_memory()).map(Memory::new),

@@ -6,6 +6,7 @@
 mod base;
 mod dbus;
 mod file;
+mod freezer;
 pub(crate) mod gauge;
 mod io;
 mod lacking;
@@ -14,6 +15,7 @@ mod nested;
 mod v1;
 mod v2;
 
+pub(crate) use freezer::Freezer;
 pub(crate) use lacking::hint;
 pub(crate) use nested::Nested;
 
@@ -62,9 +64,17 @@ impl Cgroups {
     pub(crate) fn create(slot: &Slot, limits: &Limits, disks: &[String], is_held: bool) -> Result<Self, StepError> {
         Ok(match Hierarchy::find() {
             Hierarchy::V1 => v1::Groups::create(slot, limits, disks, is_held)?.map_or(Self::None, Self::V1),
-            Hierarchy::V2 => v2::Groups::create(slot, limits, disks)?.map_or(Self::None, Self::V2),
+            Hierarchy::V2 => v2::Groups::create(slot, limits, disks, is_held)?.map_or(Self::None, Self::V2),
             Hierarchy::None => Self::None,
         })
+    }
+
+    /// Makes what a held sandbox's commands need once init is in a cgroup namespace. See [`v2::Groups::hold`].
+    pub(crate) fn hold(&mut self, limits: &Limits, disks: &[String], init: Option<u32>) -> Result<(), StepError> {
+        match self {
+            Self::V2(groups) => groups.hold(limits, disks, init),
+            _ => Ok(()),
+        }
     }
 
     fn paths(&self) -> Vec<String> {
@@ -252,6 +262,15 @@ impl Cgroups {
         }
     }
 
+    /// What can stop everybody in the commands' groups, if there is such a thing.
+    pub(crate) fn freezer(&self) -> Option<Freezer<'_>> {
+        match self {
+            Self::None => None,
+            Self::V1(groups) => groups.get("freezer").map(|group| Freezer { group, is_v1: true }),
+            Self::V2(groups) => Some(Freezer { group: groups.command(), is_v1: false }),
+        }
+    }
+
     /// Removes the groups, which must be empty. False when one is left.
     pub(crate) fn destroy(&self) -> bool {
         // All of them, whatever becomes of the first.
@@ -312,6 +331,8 @@ pub(crate) fn remove(path: &str) -> bool {
             Err(Errno(libc::EBUSY)) if start.elapsed() < REMOVAL => {
                 // A held sandbox has one for each command, where what the command left may have lived to the end.
                 nested::children(path).for_each(|child| _ = std::fs::remove_dir(child));
+                // Who is stopped by v1's freezer can't even be killed.
+                let _only_there = std::fs::write(format!("{path}/freezer.state"), "THAWED");
                 // Whose runner was shot may still wait for a disk there.
                 if start.elapsed() > LETTING_GO && !std::mem::replace(&mut is_released, true) {
                     io::release(path);

@@ -14,12 +14,14 @@ pub(crate) struct Nested {
 }
 
 impl Nested {
-    /// Makes them below the sandbox's, which know of no others of this number.
-    pub(crate) fn create(above: &Cgroups, number: u64) -> Result<Self, StepError> {
+    /// Makes them below the sandbox's, which know of no others of this number. `init` is the uid of init on the host, where
+    /// that is not ours.
+    pub(crate) fn create(above: &Cgroups, number: u64, init: Option<u32>) -> Result<Self, StepError> {
         let name = number.to_string();
         let groups = match above {
             Cgroups::V1(groups) => Cgroups::V1(groups.nested(&name)?),
-            Cgroups::None | Cgroups::V2(_) => Cgroups::None,
+            Cgroups::V2(groups) => Cgroups::V2(groups.nested(&name, init)?),
+            Cgroups::None => Cgroups::None,
         };
         Ok(Self { name, groups })
     }
@@ -28,8 +30,14 @@ impl Nested {
     pub(crate) fn limit(&mut self, above: &Cgroups, limits: &Limits) -> Result<(), StepError> {
         match (&mut self.groups, above) {
             (Cgroups::V1(groups), Cgroups::V1(above)) => groups.limit_nested(above, &self.name, limits),
+            (Cgroups::V2(groups), _) => groups.limit_nested(limits),
             _ => Ok(()),
         }
+    }
+
+    /// Kills everybody in them at once, where the kernel can do that.
+    pub(crate) fn kill(&self) -> bool {
+        matches!(&self.groups, Cgroups::V2(groups) if groups.kill())
     }
 
     /// Where the command's process writes `0`.

@@ -51,8 +51,9 @@ impl Groups {
         let wanted =
             wanted.chain((needs_cpu || is_held).then_some("cpu")).chain(limits.cpuset.as_ref().map(|_| "cpuset"));
         let wanted = wanted.chain(io::is_asked(limits).then_some("blkio"));
-        // Nobody is in it until everything is to be stopped at once.
-        let wanted = wanted.chain(is_held.then_some(FREEZER));
+        // Nobody is in it until everything is to be stopped at once. The first, for who is stopped there can't die before the
+        // sweep lets him, and keeps the others from being removed.
+        let wanted = is_held.then_some(FREEZER).into_iter().chain(wanted);
         let table = own_groups();
         let parents: Vec<_> = wanted.filter_map(|controller| Some((controller, parent(&table, controller)?))).collect();
         if parents.is_empty() {
@@ -136,7 +137,8 @@ impl Groups {
 
     /// One in which all are that are in any.
     pub(super) fn any(&self) -> Option<&str> {
-        self.groups.first().map(|group| group.directory.path.as_str())
+        let joined = self.groups.iter().find(|group| group.controller != FREEZER);
+        joined.map(|group| group.directory.path.as_str())
     }
 
     pub(super) fn holds(&self, controller: &str) -> bool {

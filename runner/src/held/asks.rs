@@ -1,6 +1,6 @@
 //! What the keeper asks for: read, judged and carried out. What can't be had is told, and harms nobody.
 
-use super::exec::Exec;
+use super::exec::{Exec, Place};
 use super::message;
 use super::serve::Held;
 use crate::cgroup::Nested;
@@ -52,8 +52,9 @@ impl Held<'_> {
             }
             Ok(Ask::Signal { number, signal }) => self.signal(number, signal),
             Ok(Ask::Cancel { number }) => {
+                let freezer = self.ground.cgroups.freezer().filter(|_| self.is_frozen);
                 if let Some(exec) = self.execs.get_mut(&number) {
-                    exec.kill_for(Status::Cancelled, self.init.pid);
+                    exec.kill_for(Status::Cancelled, Place { init: self.init.pid, frozen: freezer.as_ref() });
                 }
             }
             Ok(Ask::Freeze) => {
@@ -172,7 +173,11 @@ impl Held<'_> {
     /// Groups for the next command.
     pub(super) fn next_groups(&mut self) -> Result<Nested, Failure> {
         self.last_group += 1;
-        Ok(Nested::create(&self.ground.cgroups, self.last_group)?)
+        Ok(Nested::create(&self.ground.cgroups, self.last_group, self.init_uid())?)
+    }
+
+    fn init_uid(&self) -> Option<u32> {
+        self.plan.privileged.then(|| self.plan.host_ids(self.ground.slot.number).uid)
     }
 
     fn signal(&mut self, number: u64, signal: i32) {

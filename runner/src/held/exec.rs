@@ -1,7 +1,7 @@
 //! One command of a held sandbox, as the runner sees it: from the keeper's asking to the end of all that it started.
 
 use super::kill;
-use crate::cgroup::Nested;
+use crate::cgroup::{Freezer, Nested};
 use crate::message::{Departure, Report};
 use crate::plan::Plan;
 use crate::spent::Spent;
@@ -45,6 +45,15 @@ pub(super) struct Exec {
     is_gone: bool,
     /// Whether its end was told. What it left lives on.
     pub(super) is_told: bool,
+}
+
+/// Where commands are, for who has to kill.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The host's number of init.
+    pub(super) init: i32,
+    /// What everybody is stopped by now, if by anything.
+    pub(super) frozen: Option<&'a Freezer<'a>>,
 }
 
 /// What the status pipe brought.
@@ -153,40 +162,40 @@ impl Exec {
     }
 
     /// Looks at the clock and at what it uses, and goes on killing.
-    pub(super) fn look(&mut self, init: i32) {
+    pub(super) fn look(&mut self, at: Place<'_>) {
         let now = Instant::now();
         if self.patience.is_some() {
-            self.go_on_killing(init);
+            self.go_on_killing(at);
             return;
         }
         if self.deadline().is_some_and(|deadline| now >= deadline) {
-            self.kill_for(Status::TimedOut, init);
+            self.kill_for(Status::TimedOut, at);
         }
         let groups = self.groups.groups();
         let cpu = self.cpu.as_mut().filter(|cpu| now >= cpu.next() && self.ending.started.is_some());
         if cpu.is_some_and(|cpu| cpu.is_exceeded(groups.cpu_ms(), || None)) {
-            self.kill_for(Status::CpuExceeded, init);
+            self.kill_for(Status::CpuExceeded, at);
         }
     }
 
     /// Kills all that belongs to it; the first cause is the one that is told.
-    pub(super) fn kill_for(&mut self, cause: Status, init: i32) {
+    pub(super) fn kill_for(&mut self, cause: Status, at: Place<'_>) {
         if self.patience.is_none() && !self.is_gone {
             // Without groups it is told by its number who belongs to it, which must be known while it lives.
-            let _kept = if self.has_groups() { None } else { self.main(init) };
+            let _kept = if self.has_groups() { None } else { self.main(at.init) };
             if !self.is_told && self.ending.ended.is_none() {
                 self.ending.cause = Some(cause);
             }
             self.patience = Some(Instant::now() + TEARDOWN);
-            self.go_on_killing(init);
+            self.go_on_killing(at);
         }
     }
 
-    fn go_on_killing(&mut self, init: i32) {
-        let main = if self.has_groups() { None } else { self.main(init) };
+    fn go_on_killing(&mut self, at: Place<'_>) {
+        let main = if self.has_groups() { None } else { self.main(at.init) };
         let is_empty = match (self.has_groups(), main) {
-            (true, _) => kill::group(&self.groups),
-            (false, Some(main)) => kill::kin(init, main, &mut self.kin),
+            (true, _) => kill::group(&self.groups, at.frozen),
+            (false, Some(main)) => kill::kin(at.init, main, &mut self.kin),
             (false, None) => true,
         };
         let is_late = self.patience.is_some_and(|patience| Instant::now() >= patience);

@@ -4,14 +4,14 @@
 
 use super::command;
 use super::message::{Exec, LONGEST_ORDER, News, Order};
-use crate::command::{make_network, write_file};
+use crate::command::write_file;
 use crate::failure::{At, Step, StepError};
 use crate::handoff::Handoff;
 use crate::init::{Begin, Inherited, await_begin, hand_out_places, receive_gauge};
 use crate::plan::Plan;
 use crate::spent::Spent;
 use crate::sys::process::{self, Fork};
-use crate::sys::{Errno, capability, file, poll, resource, seccomp, signal, socket, terminal};
+use crate::sys::{Errno, capability, file, network, poll, resource, seccomp, signal, socket, terminal};
 use crate::view::{self, etc};
 use crate::{fence, identity, rlimit};
 use pinfold_runner::{Limit, WORKSPACE, Workspace, seccomp as policies};
@@ -32,18 +32,26 @@ pub(crate) fn live(
     signal::reset_all().at(Step::StartSession, "signal dispositions")?;
     resource::reset_scheduling().at(Step::StartSession, "scheduling policy")?;
     let (handoff, theirs) = Handoff::pair()?;
+    // On v2: then the groups of commands are made only when the scout is no more where they are to be.
+    let is_born_in_group = command_group.is_some();
     let scout = match process::clone3(0, command_group.as_ref().map(AsFd::as_fd)).at(Step::StartCommand, "")? {
         Fork::Child => {
             drop((handoff, socket, trees));
-            scout(plan, status.take(), &theirs)
+            scout(status.take(), &theirs, is_born_in_group)
         }
         Fork::Parent(pid, _pidfd) => pid,
     };
     drop((theirs, command_group));
 
     let mut collected = view::collect(plan.job, trees)?;
+    if is_born_in_group {
+        hide_cgroup(&handoff, scout)?;
+        socket::send(socket.as_fd(), &News::Hidden.encode(), &[]).at(Step::HideCgroup, "")?;
+    }
     let Begin { slot, held, lock: _lock, tasks } = await_begin(socket.as_fd());
-    handoff.send_entry(&tasks, held)?;
+    if !is_born_in_group {
+        handoff.send_entry(&tasks, held)?;
+    }
     drop(tasks);
     if plan.job.workspace == Workspace::Temp {
         collected.take_workspace(&state.join(slot.to_string()).join("workspace"))?;
@@ -55,14 +63,14 @@ pub(crate) fn live(
 
     let view::Built { root, in_memory } = view::build(plan.job, collected, plan.sizes)?;
     drop(root);
-    if plan.own_network() {
-        let network = handoff.receive_network()?;
-        process::setns(network.as_fd(), libc::CLONE_NEWNET).at(Step::MakeNamespaces, "net")?;
+    if !is_born_in_group {
+        hide_cgroup(&handoff, scout)?;
     }
-    let cgroup = handoff.receive_cgroup()?;
-    process::setns(cgroup.as_fd(), libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
-    drop((cgroup, handoff));
-    process::wait(scout, true).at(Step::StartCommand, "")?;
+    drop(handoff);
+    if plan.own_network() {
+        process::unshare(libc::CLONE_NEWNET).at(Step::MakeNamespaces, "net")?;
+        network::loopback_up().at(Step::RaiseLoopback, "lo")?;
+    }
     process::sethostname(etc::HOSTNAME).at(Step::SetHostname, etc::HOSTNAME)?;
     let workspace = file::open(WORKSPACE, libc::O_RDONLY | libc::O_DIRECTORY).at(Step::OpenWorkspace, WORKSPACE)?;
     if plan.job.limits.memory_bytes != Limit::Max && !held.memory {
@@ -81,15 +89,13 @@ pub(crate) fn live(
     server.serve(lifeline)
 }
 
-/// A process that makes what init then enters: the network namespace, which takes long, and a cgroup namespace, whose root
-/// is the group of whoever makes it. Init is in no group of the commands' itself.
-fn scout(plan: &Plan<'_>, status: Option<OwnedFd>, handoff: &Handoff) -> ! {
+/// A process that makes a cgroup namespace for init to enter, whose root is the group of whoever makes it: init is in none of
+/// the commands' itself.
+fn scout(status: Option<OwnedFd>, handoff: &Handoff, is_born_in_group: bool) -> ! {
     let make = || -> Result<(), StepError> {
-        if plan.own_network() {
-            handoff.send_network(make_network()?)?;
+        if !is_born_in_group {
+            crate::command::join_cgroup(&handoff.receive_entry()?.0)?;
         }
-        let (tasks, _held) = handoff.receive_entry()?;
-        crate::command::join_cgroup(&tasks)?;
         process::unshare(libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
         handoff.send_cgroup(file::open("/proc/self/ns/cgroup", libc::O_RDONLY).at(Step::HideCgroup, "")?)
     };
@@ -98,6 +104,13 @@ fn scout(plan: &Plan<'_>, status: Option<OwnedFd>, handoff: &Handoff) -> ! {
         let _runner_is_dead = file::write_all(status.as_fd(), &error.encode());
     }
     process::exit_now(i32::from(made.is_err()))
+}
+
+/// Enters the scout's cgroup namespace, and waits for its end.
+fn hide_cgroup(handoff: &Handoff, scout: i32) -> Result<(), StepError> {
+    let cgroup = handoff.receive_cgroup()?;
+    process::setns(cgroup.as_fd(), libc::CLONE_NEWCGROUP).at(Step::HideCgroup, "")?;
+    process::wait(scout, true).at(Step::StartCommand, "").map(drop)
 }
 
 /// From here on init can do no more than a command could, but for starting them.

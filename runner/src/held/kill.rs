@@ -1,6 +1,6 @@
 //! Killing all that belongs to one command, and nothing else.
 
-use crate::cgroup::{Cgroups, Nested};
+use crate::cgroup::{Cgroups, Freezer, Nested};
 use crate::processes;
 use crate::sys::{process, signal};
 use std::collections::BTreeSet;
@@ -8,18 +8,24 @@ use std::fs;
 
 /// Kills who is in the command's groups. True when nobody is. Somebody may fork meanwhile, where no limit could be set on
 /// that, so it is done again until then.
-pub(super) fn group(groups: &Nested) -> bool {
-    let groups: &Cgroups = groups.groups();
+pub(super) fn group(nested: &Nested, frozen: Option<&Freezer<'_>>) -> bool {
+    let groups: &Cgroups = nested.groups();
     let members = groups.processes();
     if members.is_empty() {
         return true;
+    }
+    if nested.kill() {
+        return false;
     }
     groups.stop_forks();
     let held: Vec<_> = members.iter().filter_map(|pid| Some((*pid, process::pidfd_open(*pid).ok()?))).collect();
     // Who is in there still, now that its number can't become another's: the descriptor is that process and no other.
     let still: BTreeSet<i32> = groups.processes().into_iter().collect();
-    for (_, process) in held.iter().filter(|(pid, _)| still.contains(pid)) {
+    for (pid, process) in held.iter().filter(|(pid, _)| still.contains(pid)) {
         let _ended_meanwhile = signal::pidfd_send_signal(process, libc::SIGKILL);
+        if let Some(freezer) = frozen {
+            freezer.let_die(*pid);
+        }
     }
     false
 }
@@ -75,23 +81,26 @@ pub(super) fn host_number(init: i32, inside: u64) -> Option<i32> {
 }
 
 /// What `/proc/PID/stat` says, proc_pid_stat(5).
-struct Stat {
-    is_zombie: bool,
+pub(super) struct Stat {
+    pub(super) is_zombie: bool,
+    pub(super) is_stopped: bool,
     parent: i32,
     group: i32,
     session: i32,
     /// When it was started: with the number, the name of a process.
-    start: String,
+    pub(super) start: String,
 }
 
 impl Stat {
-    fn of(pid: i32) -> Option<Self> {
+    pub(super) fn of(pid: i32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |at: usize| fields.get(at)?.parse().ok();
         let is_zombie = matches!(*fields.first()?, "Z" | "X");
+        let is_stopped = matches!(*fields.first()?, "T" | "t");
         Some(Self {
             is_zombie,
+            is_stopped,
             parent: number(1)?,
             group: number(2)?,
             session: number(3)?,

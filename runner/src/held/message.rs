@@ -87,6 +87,8 @@ impl Order {
 /// From init to the runner.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum News {
+    /// Init is in its cgroup namespace, so the groups of commands can be made: on v2, and before anything else.
+    Hidden,
     /// Init takes orders. With it comes the workspace's directory.
     Serving,
     /// The master of a command's terminal comes with this.
@@ -101,6 +103,7 @@ impl News {
     pub(super) fn encode(&self) -> Vec<u8> {
         let head = |kind: u8, number: u64| -> Vec<u8> { std::iter::once(kind).chain(number.to_le_bytes()).collect() };
         match self {
+            Self::Hidden => head(b'H', 0),
             Self::Serving => head(b'S', 0),
             Self::Terminal { number } => head(b'T', *number),
             Self::Refused { number, error } => [head(b'R', *number), error.encode()].concat(),
@@ -123,6 +126,7 @@ impl News {
         let (number, rest) = rest.split_first_chunk()?;
         let number = u64::from_le_bytes(*number);
         match kind {
+            b'H' => Some(Self::Hidden),
             b'S' => Some(Self::Serving),
             b'T' => Some(Self::Terminal { number }),
             b'R' => StepError::decode(rest).map(|error| Self::Refused { number, error }),

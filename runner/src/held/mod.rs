@@ -12,7 +12,7 @@ mod message;
 mod outbox;
 mod serve;
 
-pub(crate) use serve::Held;
+pub(crate) use serve::{Held, settle};
 
 /// What init and a command's process do before exec, and a job's policy may forbid: its filter is installed last.
 pub(crate) const CALLS: &[&str] = &[

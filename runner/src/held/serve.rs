@@ -1,7 +1,8 @@
 //! The runner's loop over a held sandbox: one wait for everything that can happen to it and to its commands. When nothing
 //! runs in it, nothing is looked at.
 
-use super::exec::{Exec, Turn};
+use super::exec::{Exec, Place, Turn};
+use super::freeze::Stopped;
 use super::message::{LONGEST_ORDER, News, Order};
 use super::outbox::Outbox;
 use crate::cgroup::Nested;
@@ -12,7 +13,7 @@ use crate::message;
 use crate::owners::Owners;
 use crate::plan::Plan;
 use crate::stream::{Output, Sink};
-use crate::sys::{file, poll, signal, socket};
+use crate::sys::{Errno, file, poll, signal, socket};
 use crate::wait::{Ending, SETUP, Streams, Told, judge, read_more};
 use crate::watch::{Places, Watch};
 use pinfold_runner::{ControlMessage, Notice, Status};
@@ -40,6 +41,8 @@ pub(crate) struct Held<'a> {
     pub(super) workspace: Option<OwnedFd>,
     pub(super) is_ready: bool,
     pub(super) is_frozen: bool,
+    /// Whom SIGSTOP stopped, where nothing better can.
+    pub(super) stopped: Vec<Stopped>,
     begun: Instant,
     ending: Ending,
 }
@@ -85,6 +88,7 @@ impl<'a> Held<'a> {
             workspace: None,
             is_ready: false,
             is_frozen: false,
+            stopped: Vec::new(),
             begun: Instant::now(),
             ending: Ending::default(),
         })
@@ -232,6 +236,7 @@ impl<'a> Held<'a> {
                     exec.end(self.plan, end, ended_us, spent);
                 }
             }
+            Some(News::Hidden) => {}
             None => self.read_other_news(&buffer[..length], descriptors),
         }
     }
@@ -264,7 +269,9 @@ impl<'a> Held<'a> {
         if self.deadline().is_some_and(|deadline| now >= deadline) {
             self.end_for(Status::TimedOut);
         }
-        self.execs.values_mut().for_each(|exec| exec.look(self.init.pid));
+        let freezer = self.ground.cgroups.freezer().filter(|_| self.is_frozen);
+        let place = Place { init: self.init.pid, frozen: freezer.as_ref() };
+        self.execs.values_mut().for_each(|exec| exec.look(place));
         if !self.execs.is_empty()
             && let Some(passed) = self.watch.look(now, self.init.pid, &self.ground.cgroups)
         {
@@ -301,6 +308,8 @@ impl<'a> Held<'a> {
 
     /// Kills everything, and tells of the commands that end so.
     fn end_all(&mut self) {
+        // Who is stopped by v1's freezer can't die.
+        self.thaw();
         self.ground.cgroups.release_io();
         self.init.kill();
         let _told_when_the_ground_is_given_back = self.init.end();
@@ -315,5 +324,19 @@ impl<'a> Held<'a> {
             let _full = poll::poll(&mut [poll::entry(self.outbox.keeper(), libc::POLLOUT)], Some(left));
             self.outbox.flush();
         }
+    }
+}
+
+/// Waits until init is in its cgroup namespace, and makes the groups of the commands.
+pub(crate) fn settle(plan: &Plan<'_>, init: &Leash, ground: &mut Ground) -> Result<(), StepError> {
+    if ground.cgroups.version().is_none() {
+        return Ok(());
+    }
+    let mut buffer = [0u8; 64];
+    let ready = poll::poll(&mut [poll::entry(init.socket.as_fd(), libc::POLLIN)], Some(SETUP));
+    let received = ready.and_then(|_| socket::receive(init.socket.as_fd(), &mut buffer));
+    match received.at(Step::HideCgroup, "")? {
+        (length, _) if News::decode(&buffer[..length]) == Some(News::Hidden) => ground.hold(plan),
+        _ => Err(Errno(libc::ECHILD)).at(Step::HideCgroup, ""),
     }
 }
