@@ -10,9 +10,9 @@ use crate::plan::Plan;
 use crate::spent::Spent;
 use crate::sys::file::Resolve;
 use crate::sys::process;
-use crate::sys::{self, Errno, capability, file, network, seccomp, signal, terminal};
+use crate::sys::{self, Errno, capability, file, network, signal, terminal};
 use crate::{environment, fence, identity, rlimit};
-use pinfold_runner::{FileEntry, seccomp as policies};
+use pinfold_runner::FileEntry;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// The command's ends of its pipes. Without a stdin it gets the sandbox's `/dev/null`; with a terminal it has no pipes.
@@ -104,11 +104,7 @@ fn confine_and_execute(
         file::write_all(status.as_fd(), &word).at(Step::Execute, "")?;
     }
     // The last thing before exec: a filter may forbid everything that was needed until here.
-    if plan.forbids_set_id {
-        let filter = policies::restrict_suid_sgid();
-        seccomp::set_mode_filter(filter.instructions()).at(Step::RestrictSystemCalls, "set-id files")?;
-    }
-    seccomp::set_mode_filter(plan.policy.instructions()).at(Step::RestrictSystemCalls, plan.job.seccomp.name())?;
+    plan.restrict_system_calls()?;
     Err(strings.execute()).at(Step::Execute, plan.job.command.program())
 }
 

@@ -1,9 +1,10 @@
 //! A job as this host will carry it out: every default resolved, before anything is made.
 
-use crate::failure::{At, Step};
+use crate::failure::{At, Step, StepError};
 use crate::identity::{self, HostIds};
 use crate::spent::Start;
 use crate::state;
+use crate::sys::seccomp::set_mode_filter;
 use crate::sys::{self, process};
 use crate::view::{Size, Sizes};
 use crate::watch::Room;
@@ -98,6 +99,15 @@ impl<'a> Plan<'a> {
         let (policy, held) = (self.policy.clone(), None);
         let Plan { privileged, sizes, room, forbids_set_id, others_of_user, landlock, start, .. } = *self;
         Plan { job, privileged, sizes, room, policy, held, forbids_set_id, terminal, others_of_user, landlock, start }
+    }
+
+    /// Installs the command's filters in this process, right before exec.
+    pub(crate) fn restrict_system_calls(&self) -> Result<(), StepError> {
+        if self.forbids_set_id {
+            let filter = seccomp::restrict_suid_sgid();
+            set_mode_filter(filter.instructions()).at(Step::RestrictSystemCalls, "set-id files")?;
+        }
+        set_mode_filter(self.policy.instructions()).at(Step::RestrictSystemCalls, self.job.seccomp.name())
     }
 
     /// Whose rights the sandbox has on the host: with root those of the slot's own uid, else the starter's.

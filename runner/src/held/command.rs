@@ -7,7 +7,7 @@ use crate::failure::{At, EXECUTING, Step, StepError};
 use crate::message::Departure;
 use crate::plan::Plan;
 use crate::spent::Spent;
-use crate::sys::{Errno, file, process, seccomp, signal};
+use crate::sys::{Errno, file, process, signal};
 use crate::{environment, rlimit};
 use pinfold_runner::{Ask, Cwd, Job, Limit, WORKSPACE};
 use std::convert::Infallible;
@@ -73,7 +73,7 @@ fn confine_and_execute(
     let departure = Departure { at_us: plan.now_us(), on_entry, spent: Spent::by_self(), pid };
     let word = [&[EXECUTING], departure.encode().as_slice()].concat();
     file::write_all(status.as_fd(), &word).at(Step::Execute, "")?;
-    seccomp::set_mode_filter(plan.policy.instructions()).at(Step::RestrictSystemCalls, plan.job.seccomp.name())?;
+    plan.restrict_system_calls()?;
     Err(strings.execute()).at(Step::Execute, job.command.program())
 }
 

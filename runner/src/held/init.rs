@@ -14,7 +14,7 @@ use crate::sys::process::{self, Fork};
 use crate::sys::{Errno, capability, file, network, poll, resource, seccomp, signal, socket, terminal};
 use crate::view::{self, etc};
 use crate::{fence, identity, rlimit};
-use pinfold_runner::{Limit, WORKSPACE, Workspace, seccomp as policies};
+use pinfold_runner::{Limit, WORKSPACE, Workspace};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -121,10 +121,6 @@ fn guard(plan: &Plan<'_>, workspace: &OwnedFd) -> Result<(), StepError> {
     fence::restrict(plan)?;
     for entry in &plan.job.files {
         write_file(workspace, entry).at(Step::WriteFile, entry.path.as_str())?;
-    }
-    if plan.forbids_set_id {
-        let filter = policies::restrict_suid_sgid();
-        seccomp::set_mode_filter(filter.instructions()).at(Step::RestrictSystemCalls, "set-id files")?;
     }
     let filter = plan.held.as_ref().ok_or(Errno(libc::EINVAL)).at(Step::GuardInit, "seccomp")?;
     seccomp::set_mode_filter(filter.instructions()).at(Step::GuardInit, "seccomp")

@@ -5,6 +5,7 @@ mod builtin;
 mod interpreter;
 mod landlocked;
 mod refusal;
+mod widened;
 
 use std::collections::{BTreeSet, HashMap};
 

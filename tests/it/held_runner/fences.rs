@@ -19,13 +19,13 @@ fn everything_is_as_for_the_command_of_a_job() {
     std::fs::set_permissions(&shared, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let mounts = json!([{ "source": shared, "target": "/shared", "writable": true }]);
     for fields in [json!({}), json!({ "mounts": mounts }), json!({ "seccomp": "strict" }), json!({ "user": "0:0" })] {
-        let mut job = Job::sh(&format!("{{ {CONFINEMENT}; }} 2>&1; true")).limit("wall_ms", 90_000);
+        let mut job = Job::sh(&format!("({CONFINEMENT}) 2>&1; true")).limit("wall_ms", 90_000);
         for (name, value) in fields.as_object().unwrap() {
             job = job.with(name, value.clone());
         }
         let expected = job.run().exited();
         let held = Held::start(fields);
-        assert_eq!(held.sh(&format!("{{ {CONFINEMENT}; }} 2>&1; true")), expected);
+        assert_eq!(held.sh(&format!("({CONFINEMENT}) 2>&1; true")), expected);
         held.close();
     }
 }
