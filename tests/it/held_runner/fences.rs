@@ -18,7 +18,7 @@ fn everything_is_as_for_the_command_of_a_job() {
     let shared = scratch.dir("shared");
     std::fs::set_permissions(&shared, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let mounts = json!([{ "source": shared, "target": "/shared", "writable": true }]);
-    for fields in [json!({}), json!({ "mounts": mounts }), json!({ "seccomp": "strict" }), json!({ "user": "0:0" })] {
+    for fields in [json!({}), json!({ "mounts": mounts }), json!({ "seccomp": "debug" }), json!({ "user": "0:0" })] {
         let mut job = Job::sh(&format!("({CONFINEMENT}) 2>&1; true")).limit("wall_ms", 90_000);
         for (name, value) in fields.as_object().unwrap() {
             job = job.with(name, value.clone());
@@ -44,12 +44,15 @@ fn the_same_system_calls_are_refused() {
         "101:0,0,0,0",
     ]
     .into();
-    let expected = Job::probe("syscall", &some).run().lines();
     let probe = crate::support::probe("syscall");
-    let held = Held::start(json!({ "mounts": [{ "source": probe.to_str().unwrap(), "target": "/probe/syscall" }] }));
-    let command: Vec<&str> = ["/probe/syscall"].into_iter().chain(some).collect();
-    assert_eq!(held.run(&command, json!({})).stdout.lines().collect::<Vec<_>>(), expected);
-    held.close();
+    let mounts = json!([{ "source": probe.to_str().unwrap(), "target": "/probe/syscall" }]);
+    for policy in ["default", "strict", "debug"] {
+        let expected = Job::probe("syscall", &some).with("seccomp", json!(policy)).run().lines();
+        let held = Held::start(json!({ "mounts": mounts, "seccomp": policy }));
+        let command: Vec<&str> = ["/probe/syscall"].into_iter().chain(some.iter().copied()).collect();
+        assert_eq!(held.run(&command, json!({})).stdout.lines().collect::<Vec<_>>(), expected, "{policy}");
+        held.close();
+    }
 }
 
 #[test]
