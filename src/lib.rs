@@ -70,8 +70,11 @@ mod byte_size;
 mod duration;
 mod error;
 pub mod files;
+pub mod held;
 mod job_builder;
 mod job_limits;
+#[doc(hidden)]
+pub mod keeper;
 mod lifeline;
 mod locate;
 mod pinfold;

@@ -1,14 +1,17 @@
-//! Where the runner's program is. The environment variables of the host don't decide it, save `PATH`, and that only last.
+//! Where the programs of the runner and the keeper are. The environment variables of the host don't decide it, save `PATH`, and that only last.
 
 use crate::error::Error;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-const RUNNER: &str = "pinfold-runner";
-
 /// Finds the runner beside this program, or on `PATH`.
 pub(crate) fn find() -> Result<PathBuf, Error> {
+    program("pinfold-runner").ok_or(Error::RunnerNotFound)
+}
+
+/// Finds one of our programs beside this one, or on `PATH`.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let program = std::env::current_exe().ok();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).collect::<Vec<_>>();
@@ -18,9 +21,8 @@ pub(crate) fn find() -> Result<PathBuf, Error> {
         .flat_map(beside)
         // A relative entry of `PATH` means wherever the host happens to be: nothing to run confined jobs with.
         .chain(on_path.into_iter().filter(|directory| directory.is_absolute()))
-        .map(|directory| directory.join(RUNNER))
+        .map(|directory| directory.join(name))
         .find(|candidate| check(candidate).is_ok())
-        .ok_or(Error::RunnerNotFound)
 }
 
 /// The directory of `program`, and the one above where cargo puts tests and examples one deeper than programs.

@@ -140,6 +140,15 @@ impl Pinfold {
     /// # Errors
     /// When no sandbox could be started: [`Error`] says why.
     pub async fn spawn(&self, job: Job, stdio: Stdio) -> Result<Sandbox, Error> {
+        self.launch(job, stdio, None).await
+    }
+
+    /// Starts a sandbox that is held: its job has no command, and `held` is the runner's end of the keeper's socket.
+    pub(crate) async fn hold(&self, job: Job, held: OwnedFd) -> Result<Sandbox, Error> {
+        self.launch(job, Stdio::captured(), Some(held)).await
+    }
+
+    async fn launch(&self, job: Job, stdio: Stdio, held: Option<OwnedFd>) -> Result<Sandbox, Error> {
         let runtime = Handle::try_current().map_err(Error::NoRuntime)?;
         if stdio.streams_stdin() && !job.stdin.as_bytes().is_empty() {
             return Err(Error::TwoStdins);
@@ -156,7 +165,7 @@ impl Pinfold {
         }
         let expectation = Expectation::new(id, &job, stdio);
         let wall = job.limits.wall_ms.value().map(Duration::from_millis);
-        let (supervision, streams) = self.start(place, json, stdio, expectation, (wall, self.cleanup(&job)))?;
+        let (supervision, streams) = self.start(place, (json, held), stdio, expectation, (wall, self.cleanup(&job)))?;
         let shared = supervision.leash.shared().clone();
         Ok(Sandbox::new(shared, runtime.spawn(supervision.run()), streams))
     }
@@ -188,7 +197,7 @@ impl Pinfold {
     fn start(
         &self,
         place: OwnedSemaphorePermit,
-        json: Vec<u8>,
+        (json, held): (Vec<u8>, Option<OwnedFd>),
         stdio: Stdio,
         expectation: Expectation,
         (wall, cleanup): (Option<Duration>, Duration),
@@ -205,6 +214,7 @@ impl Pinfold {
             terminal: stdio.terminal_size(),
             ..RunnerOptions::default()
         };
+        options.held = held.map(|held| descriptors.add(held));
         let mut streams = (None, None, None);
         if stdio.streams_stdin() {
             options.stdin = Some(descriptors.next());
@@ -222,7 +232,13 @@ impl Pinfold {
         let process = launcher.start(&options, descriptors.0)?;
         let pidfd = process.pidfd().clone();
         let (wish, wishes) = watch::channel(Wish::Run);
-        let shared = Arc::new(Shared { id: expectation.id().to_owned(), lifeline, wish, pidfd: pidfd.clone() });
+        let shared = Arc::new(Shared {
+            id: expectation.id().to_owned(),
+            pid: process.pid(),
+            lifeline,
+            wish,
+            pidfd: pidfd.clone(),
+        });
         let leash = Leash::new(process, launcher.clone(), place, shared, self.shared.grace);
         let ended = watch_pidfd(pidfd).map_err(failed_to("watch a pidfd"))?;
         let deadline = wall.and_then(|wall| Instant::now().checked_add(wall.saturating_add(cleanup)));

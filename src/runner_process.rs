@@ -68,7 +68,12 @@ impl Launcher {
 
     /// Starts a runner whose descriptors are `descriptors`, numbered from 0.
     pub(crate) fn start(&self, options: &RunnerOptions, descriptors: Vec<OwnedFd>) -> Result<RunnerProcess, Error> {
-        let pid = self.spawn(options, descriptors).map_err(|e| self.failed_to("start a process", e))?;
+        self.start_with(&options.to_args(), descriptors)
+    }
+
+    /// Starts the program with arguments.
+    pub(crate) fn start_with(&self, arguments: &[String], descriptors: Vec<OwnedFd>) -> Result<RunnerProcess, Error> {
+        let pid = self.spawn(arguments, descriptors).map_err(|e| self.failed_to("start a process", e))?;
         // The process can't have been reaped, and its number not reused, since only this code waits for it.
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(RunnerProcess { pid, pidfd: Arc::new(pidfd) }),
@@ -81,7 +86,7 @@ impl Launcher {
         }
     }
 
-    fn spawn(&self, options: &RunnerOptions, descriptors: Vec<OwnedFd>) -> io::Result<Pid> {
+    fn spawn(&self, more: &[String], descriptors: Vec<OwnedFd>) -> io::Result<Pid> {
         let descriptors = descriptors.into_iter().map(move_up).collect::<io::Result<Vec<_>>>()?;
         let mut actions = PosixSpawnFileActions::init()?;
         for (number, descriptor) in (0..).zip(&descriptors) {
@@ -101,9 +106,10 @@ impl Launcher {
                 | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
                 | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK,
         )?;
-        let mut arguments = vec![c"pinfold-runner".to_owned()];
-        for argument in options.to_args() {
-            arguments.push(CString::new(argument)?);
+        let name = self.runner.file_name().unwrap_or(self.runner.as_os_str());
+        let mut arguments = vec![CString::new(name.as_bytes())?];
+        for argument in more {
+            arguments.push(CString::new(argument.as_str())?);
         }
         let pid = posix_spawn(self.program.as_c_str(), &actions, &attributes, &arguments, &self.environment)?;
         Pid::from_raw(pid.as_raw()).ok_or_else(|| io::Error::from(Errno::SRCH))
@@ -173,6 +179,10 @@ pub(crate) struct RunnerProcess {
 }
 
 impl RunnerProcess {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     pub(crate) fn pidfd(&self) -> &Arc<OwnedFd> {
         &self.pidfd
     }

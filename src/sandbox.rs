@@ -37,6 +37,11 @@ impl Sandbox {
         self.controller.id()
     }
 
+    /// The runner's process id, which it keeps until it is reaped.
+    pub(crate) fn runner(&self) -> i32 {
+        self.controller.shared.pid
+    }
+
     /// The command's stdin, once, if it is streamed.
     pub fn take_stdin(&mut self) -> Option<SandboxStdin> {
         self.stdin.take()

@@ -38,6 +38,8 @@ pub(crate) enum Wish {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: String,
+    /// The runner's process id.
+    pub(crate) pid: i32,
     pub(crate) lifeline: Lifeline,
     pub(crate) wish: watch::Sender<Wish>,
     /// Names the runner even after its process id went to somebody else.

@@ -1,9 +1,10 @@
-//! The library's one room with `unsafe`, and its one use: to wait for a pidfd on tokio. Everything else that speaks to the
-//! kernel goes through std, rustix and nix.
+//! The library's one room with `unsafe`: to wait for a pidfd on tokio, and to take over what a keeper was started with.
+//! Everything else that speaks to the kernel goes through std, rustix and nix.
 #![expect(unsafe_code, reason = "this is the room for it")]
 
+use nix::unistd::{ForkResult, fork};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -14,4 +15,49 @@ pub(crate) fn watch_pidfd(pidfd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd
     // share is left: it stays open and the same for as long as tokio's epoll knows of it, and epoll only looks.
     let registered = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
     Ok(registered?)
+}
+
+/// The descriptors from number 3 on that this program was started with, `count` of them, and no others: whatever else was
+/// inherited is closed. `None` when one is missing.
+///
+/// To be called once, first of all in `main`, before anything else opens a file.
+pub(crate) fn inherited(count: usize) -> Option<Vec<OwnedFd>> {
+    let last = 3 + RawFd::try_from(count).ok()?;
+    let listed = std::fs::read_dir("/proc/self/fd").ok()?;
+    let mut numbers: Vec<RawFd> = listed
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|number| *number >= 3)
+        .collect();
+    numbers.sort_unstable();
+    let mut taken = Vec::new();
+    for number in numbers {
+        // The listing's own descriptor is closed by now.
+        if rustix::fs::readlink(format!("/proc/self/fd/{number}"), Vec::new()).is_err() {
+            continue;
+        }
+        // SAFETY: it is open, as was just seen; it came with exec, since nothing in this program has opened any; and each
+        // number is met once, so that nobody else owns it.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+        if number < last {
+            rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC).ok()?;
+            taken.push(descriptor);
+        }
+    }
+    (taken.len() == count).then_some(taken)
+}
+
+/// Goes on in a child process, so that whoever started this one can wait for it and be done. True in the child.
+///
+/// # Errors
+/// When there is no process to be had; also when this one has threads, since a child has only the one that forked.
+pub(crate) fn go_on_in_child() -> io::Result<bool> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("this process has threads already"));
+    }
+    // SAFETY: this process has one thread, as was just seen, so that no lock can be held by one that the child lacks.
+    match unsafe { fork() }? {
+        ForkResult::Child => Ok(true),
+        ForkResult::Parent { .. } => Ok(false),
+    }
 }

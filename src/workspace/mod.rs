@@ -29,13 +29,13 @@
 
 mod error;
 mod export;
-mod file;
+pub(crate) mod file;
 mod holders;
 mod import;
-mod key;
+pub(crate) mod key;
 mod limbo;
-mod lock;
-mod record;
+pub(crate) mod lock;
+pub(crate) mod record;
 mod references;
 mod state;
 mod store;

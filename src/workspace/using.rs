@@ -8,8 +8,13 @@ use super::state::{self, Workspaces};
 use super::store::Store;
 use super::tree::{self, Usage};
 use crate::files::Tree;
+use pinfold_runner::{AbsolutePath, Job, Limit, Workspace};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+/// The least that a job's limits can say.
+const LEAST_BYTES: u64 = 4096;
+const LEAST_INODES: u64 = 1;
 
 /// A workspace in use, for as long as this lives. Any number of users may share one. It notes the time of use when it
 /// begins and when it ends.
@@ -55,6 +60,21 @@ impl InUse {
     /// How much the workspace may hold.
     pub fn quota(&self) -> Quota {
         self.quota
+    }
+
+    /// Makes it a job's workspace. Of its quota the job gets what is left, where no limit is given.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when its path can't be a job's.
+    pub fn put_into(&self, job: &mut Job) -> Result<(), Error> {
+        let path = self.path.to_str().map(AbsolutePath::try_from).and_then(Result::ok);
+        let path = path.ok_or_else(|| Error::invalid("the workspace's path", "it is not UTF-8"))?;
+        job.workspace = Workspace::Path(path);
+        let (limits, remaining) = (&mut job.limits, self.remaining());
+        let at_least = |left: Option<u64>, least: u64| left.map(|left| Limit::At(left.max(least)));
+        limits.workspace_bytes = limits.workspace_bytes.or(at_least(remaining.bytes, LEAST_BYTES));
+        limits.workspace_inodes = limits.workspace_inodes.or(at_least(remaining.inodes, LEAST_INODES));
+        Ok(())
     }
 
     /// What the files take now. Looks at each of them.
