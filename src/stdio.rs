@@ -1,8 +1,10 @@
-//! How a sandbox's stdin, stdout and stderr reach the host, and the live streams. They are always relayed by the runner:
-//! the command never holds one of the host's descriptors.
+//! How a sandbox's stdin, stdout and stderr reach the host, and the live streams. They are relayed by the runner, but for
+//! commands in held sandboxes, which hold the other ends of fresh pipes: never one of the host's descriptors.
 
+use crate::held::output::{Ending, poll_read};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
@@ -83,25 +85,49 @@ impl Stdio {
 /// What the command reads on stdin. Shut it down or drop it for end-of-file. Writing waits while the command does not
 /// read, and fails with `BrokenPipe` when it never will.
 #[derive(Debug)]
-pub struct SandboxStdin(UnixStream);
+pub struct SandboxStdin(Sink);
+
+/// Where it goes.
+#[derive(Debug)]
+enum Sink {
+    /// To the runner, which passes it on.
+    Runner(UnixStream),
+    /// To a command in a held sandbox itself.
+    Command(pipe::Sender),
+    /// Nowhere: only closing a pipe is end-of-file to who reads it.
+    Closed,
+}
 
 impl SandboxStdin {
     pub(crate) fn new(socket: UnixStream) -> Self {
-        Self(socket)
+        Self(Sink::Runner(socket))
+    }
+
+    pub(crate) fn of_command(pipe: pipe::Sender) -> Self {
+        Self(Sink::Command(pipe))
     }
 }
 
 impl AsyncWrite for SandboxStdin {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        match &mut self.0 {
+            Sink::Runner(socket) => Pin::new(socket).poll_write(context, bytes),
+            Sink::Command(pipe) => Pin::new(pipe).poll_write(context, bytes),
+            Sink::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Neither a socket nor a pipe keeps anything back.
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        if let Sink::Runner(socket) = &mut self.0 {
+            return Pin::new(socket).poll_shutdown(context);
+        }
+        self.0 = Sink::Closed;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -109,11 +135,15 @@ impl AsyncWrite for SandboxStdin {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+        match &mut self.0 {
+            Sink::Runner(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Sink::Command(pipe) => Pin::new(pipe).poll_write_vectored(context, slices),
+            Sink::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        true
     }
 }
 
@@ -121,11 +151,19 @@ macro_rules! output {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub struct $name(pipe::Receiver);
+        pub struct $name {
+            pipe: pipe::Receiver,
+            /// In a held sandbox others may hold the pipe's other end when the command has ended. How much is left then.
+            ending: Option<(Arc<Ending>, Option<u64>)>,
+        }
 
         impl $name {
             pub(crate) fn new(pipe: pipe::Receiver) -> Self {
-                Self(pipe)
+                Self { pipe, ending: None }
+            }
+
+            pub(crate) fn of_command(pipe: pipe::Receiver, ending: Arc<Ending>) -> Self {
+                Self { pipe, ending: Some((ending, None)) }
             }
         }
 
@@ -135,7 +173,11 @@ macro_rules! output {
                 context: &mut Context<'_>,
                 buffer: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.0).poll_read(context, buffer)
+                let Self { pipe, ending } = &mut *self;
+                match ending {
+                    None => Pin::new(pipe).poll_read(context, buffer),
+                    Some((ending, left)) => poll_read(pipe, ending, left, context, buffer),
+                }
             }
         }
     };

@@ -1,20 +1,32 @@
 //! Sandboxes that are held: they live until they are stopped, and commands run in them one after another or at once.
 
+mod client;
+mod connect;
 mod error;
+mod exec;
+mod find;
 mod log;
+mod logs;
 mod name;
 pub(crate) mod order;
+pub(crate) mod output;
 mod record;
 pub(crate) mod runtime;
 mod spec;
+mod start;
 mod stats;
+mod stop;
 pub(crate) mod wire;
 
+pub use self::client::{Held, Listed, Sandboxes};
 pub use self::error::Error;
+pub use self::exec::{ExecController, Running, command};
 pub use self::log::{LogEvent, LogLine};
+pub use self::logs::{Follower, LogReader};
 pub use self::name::Name;
 pub use self::record::{Process, Record};
 pub use self::spec::{Spec, StoredWorkspace};
 pub use self::stats::Stats;
+pub use self::stop::Stopped;
 
 pub(crate) use self::log::{HALF, LONGEST_LINE, files as log_files};

@@ -80,6 +80,11 @@ impl Runtime {
         Self::of(dir, Path::new("."))
     }
 
+    /// The same directory once more.
+    pub(crate) fn again(&self) -> Result<Self, Error> {
+        self.dir.try_clone().map(|dir| Self { dir }).map_err(|error| Error::io("share the runtime directory", error))
+    }
+
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }

@@ -33,6 +33,11 @@ impl Lock {
         Ok(take(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?.then_some(Self(file)))
     }
 
+    /// Whether somebody has the lock alone. Whoever tries to take it in this very moment finds it taken.
+    pub(crate) fn is_held(at: BorrowedFd<'_>, name: &str) -> Result<bool, Errno> {
+        Ok(!take(open(at, name)?.as_fd(), FlockOperation::NonBlockingLockShared)?)
+    }
+
     /// The locked file, whose lock lives as long as any copy of this descriptor.
     pub(crate) fn into_file(self) -> OwnedFd {
         self.0

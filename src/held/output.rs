@@ -1,0 +1,144 @@
+//! What a command writes, read by whoever asked for it: the keeper never sees it. A pipe that a background process keeps
+//! open delays nothing: when the command has ended, what is in it then is read, and no more.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::unix::pipe;
+
+/// How much is read at once, in bytes.
+const CHUNK: usize = 16 << 10;
+
+/// One stream of a command, kept up to a cap and counted beyond it.
+#[derive(Debug)]
+pub(super) struct Capture {
+    /// `None` at its end.
+    pipe: Option<pipe::Receiver>,
+    pub(super) kept: Vec<u8>,
+    pub(super) written: u64,
+    cap: u64,
+}
+
+impl Capture {
+    pub(super) fn new(pipe: pipe::Receiver, cap: u64) -> Self {
+        Self { pipe: Some(pipe), kept: Vec::new(), written: 0, cap }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    pub(super) fn is_truncated(&self) -> bool {
+        self.written > self.kept.len() as u64
+    }
+
+    /// Reads once. Loses nothing when dropped halfway.
+    pub(super) async fn read(&mut self) {
+        let Some(pipe) = &self.pipe else { return std::future::pending().await };
+        let mut chunk = [0; CHUNK];
+        let read = match pipe.readable().await {
+            Ok(()) => pipe.try_read(&mut chunk),
+            Err(error) => Err(error),
+        };
+        self.note(read, &chunk);
+    }
+
+    /// Reads what the pipe holds now that the command has ended.
+    pub(super) fn read_what_is_there(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        // Not until it is empty: a background process may fill it as fast as we read.
+        let mut left = rustix::io::ioctl_fionread(pipe).unwrap_or(0);
+        let mut chunk = [0; CHUNK];
+        while left > 0 {
+            let Some(pipe) = &self.pipe else { return };
+            // Past tokio, which may not have heard yet that there is something.
+            let read = rustix::io::read(pipe, &mut chunk).map_err(io::Error::from);
+            match read {
+                Ok(length) => left = left.saturating_sub(length as u64),
+                Err(_) => left = 0,
+            }
+            self.note(read, &chunk);
+        }
+    }
+
+    fn note(&mut self, read: io::Result<usize>, chunk: &[u8]) {
+        match read {
+            Ok(length @ 1..) => {
+                self.written += length as u64;
+                let room = self.cap.saturating_sub(self.kept.len() as u64);
+                let kept = usize::try_from(room).unwrap_or(usize::MAX).min(length);
+                self.kept.extend_from_slice(&chunk[..kept]);
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            _ => self.pipe = None,
+        }
+    }
+}
+
+/// That a command has ended, for those who read its streams.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    has_ended: AtomicBool,
+    readers: Mutex<Vec<Waker>>,
+}
+
+impl Ending {
+    pub(super) fn tell(&self) {
+        self.has_ended.store(true, Ordering::Release);
+        let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(PoisonError::into_inner));
+        readers.into_iter().for_each(Waker::wake);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
+    }
+
+    fn wake_later(&self, context: &Context<'_>) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !readers.iter().any(|reader| reader.will_wake(context.waker())) {
+            readers.push(context.waker().clone());
+        }
+    }
+}
+
+/// Reads a pipe as long as the command lives, and then what is in it.
+pub(crate) fn poll_read(
+    pipe: &mut pipe::Receiver,
+    ending: &Ending,
+    left: &mut Option<u64>,
+    context: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    if !ending.has_ended() {
+        ending.wake_later(context);
+        let read = Pin::new(&mut *pipe).poll_read(context, buffer);
+        // It may have ended between our first look and our wish to be woken.
+        if read.is_ready() || !ending.has_ended() {
+            return read;
+        }
+    }
+    let left = match left {
+        Some(left) => left,
+        None => left.insert(rustix::io::ioctl_fionread(pipe.as_fd()).unwrap_or(0)),
+    };
+    if *left == 0 {
+        return Poll::Ready(Ok(()));
+    }
+    let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.remaining());
+    match rustix::io::read(pipe.as_fd(), buffer.initialize_unfilled_to(most)) {
+        Ok(length) => {
+            buffer.advance(length);
+            *left = if length == 0 { 0 } else { left.saturating_sub(length as u64) };
+            Poll::Ready(Ok(()))
+        }
+        Err(rustix::io::Errno::AGAIN) => {
+            *left = 0;
+            Poll::Ready(Ok(()))
+        }
+        Err(errno) => Poll::Ready(Err(errno.into())),
+    }
+}
