@@ -1,10 +1,9 @@
 //! How a sandbox's stdin, stdout and stderr reach the host, and the live streams. They are relayed by the runner, but for
 //! commands in held sandboxes, which hold the other ends of fresh pipes: never one of the host's descriptors.
 
-use crate::held::output::{Ending, poll_read};
+use crate::held::output::Live;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
@@ -153,17 +152,17 @@ macro_rules! output {
         #[derive(Debug)]
         pub struct $name {
             pipe: pipe::Receiver,
-            /// In a held sandbox others may hold the pipe's other end when the command has ended. How much is left then.
-            ending: Option<(Arc<Ending>, Option<u64>)>,
+            /// In a held sandbox nobody stands between the command and us.
+            live: Option<Live>,
         }
 
         impl $name {
             pub(crate) fn new(pipe: pipe::Receiver) -> Self {
-                Self { pipe, ending: None }
+                Self { pipe, live: None }
             }
 
-            pub(crate) fn of_command(pipe: pipe::Receiver, ending: Arc<Ending>) -> Self {
-                Self { pipe, ending: Some((ending, None)) }
+            pub(crate) fn of_command(pipe: pipe::Receiver, live: Live) -> Self {
+                Self { pipe, live: Some(live) }
             }
         }
 
@@ -173,10 +172,10 @@ macro_rules! output {
                 context: &mut Context<'_>,
                 buffer: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
-                let Self { pipe, ending } = &mut *self;
-                match ending {
+                let Self { pipe, live } = &mut *self;
+                match live {
                     None => Pin::new(pipe).poll_read(context, buffer),
-                    Some((ending, left)) => poll_read(pipe, ending, left, context, buffer),
+                    Some(live) => live.poll_read(pipe, context, buffer),
                 }
             }
         }

@@ -4,13 +4,22 @@
 mod completions;
 mod cp;
 mod doctor;
+mod exec;
 mod exit;
+mod held;
+mod limits;
+mod logs;
 mod ls;
 mod man;
 mod message;
 mod place;
 mod progress;
+mod ps;
 mod run;
+mod sandbox;
+mod start;
+mod stats;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod toolchain;
@@ -34,6 +43,12 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::RunOptions>),
+    Start(Box<start::StartOptions>),
+    Exec(Box<exec::ExecOptions>),
+    Ps(ps::PsOptions),
+    Stats(stats::StatsOptions),
+    Logs(logs::LogsOptions),
+    Stop(stop::StopOptions),
     Workspace(workspace::WorkspaceOptions),
     Cp(cp::CpOptions),
     Ls(ls::LsOptions),
@@ -47,6 +62,12 @@ impl Cli {
     pub(crate) fn run(self) -> Exit {
         match self.command {
             Command::Run(options) => run::run(*options),
+            Command::Start(options) => start::run(&options),
+            Command::Exec(options) => exec::run(&options),
+            Command::Ps(options) => ps::run(&options),
+            Command::Stats(options) => stats::run(&options),
+            Command::Logs(options) => logs::run(&options),
+            Command::Stop(options) => stop::run(&options),
             Command::Workspace(options) => workspace::run(options),
             Command::Cp(options) => cp::run(&options),
             Command::Ls(options) => ls::run(&options),

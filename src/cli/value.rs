@@ -1,7 +1,7 @@
 //! The values of options as people type them: sizes, times, variables and mounts. What a value may be in a job is the
 //! contract's to say; here is only the spelling.
 
-use pinfold::{AbsolutePath, ByteSize, Limit, Limits, Mount};
+use pinfold::{AbsolutePath, ByteSize, InvalidValue, Limit, Limits, Mount};
 use std::path::{Path, PathBuf};
 
 /// `512M`, `1G`, `4096`: a size in bytes, or `max`.
@@ -137,6 +137,11 @@ fn absolute(path: String) -> Result<AbsolutePath, String> {
 
 fn utf8(path: &Path) -> Result<String, String> {
     path.to_str().map(str::to_owned).ok_or_else(|| format!("`{}` is not UTF-8", path.display()))
+}
+
+/// Why a value can't be one, with the option's name.
+pub(crate) fn named(option: &'static str) -> impl Fn(InvalidValue) -> String {
+    move |error| format!("`--{option}`: {error}")
 }
 
 /// An I/O error in words, without the number that Rust adds.

@@ -4,11 +4,12 @@
 use super::client::Held;
 use super::connect::{connection, refused};
 use super::error::Error;
-use super::output::{Capture, Ending};
+use super::output::{Capture, Ending, Meter};
 use super::wire::{Connection, Reply, Request, encode};
 use crate::job_builder::JobBuilder;
+use crate::sandbox::discard_both;
 use crate::stdio::{SandboxStderr, SandboxStdin, SandboxStdout, Stdio};
-use pinfold_runner::{Content, Job, Limits, Outcome, no_limits_of_its_own};
+use pinfold_runner::{Content, Job, Limit, Limits, Outcome, no_limits_of_its_own};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -44,10 +45,10 @@ impl Held {
     /// As [`exec`](Self::exec).
     pub async fn spawn(&self, job: Job, stdio: Stdio) -> Result<Running, Error> {
         let (asked, streams) = self.ask(job, stdio).await?;
-        let (connection, ending) = (asked.connection.clone(), asked.ending.clone());
+        let (connection, ending, meter) = (asked.connection.clone(), asked.ending.clone(), asked.meter.clone());
         let end = tokio::spawn(asked.finish());
         let (stdin, stdout, stderr) = streams;
-        Ok(Running { connection, ending, end, stdin, stdout, stderr })
+        Ok(Running { connection, ending, meter, end, stdin, stdout, stderr })
     }
 
     /// Starts a command that nobody waits for: its number, by which the log has its output.
@@ -79,9 +80,11 @@ impl Held {
         if stdio.streams_stdin() && !input.is_empty() {
             return Err(crate::Error::TwoStdins.into());
         }
-        let cap = job.limits.output_bytes.value().unwrap_or(u64::MAX);
+        let limit = job.limits.output_bytes;
+        let cap = limit.value().unwrap_or(u64::MAX);
         let connection = Arc::new(self.connect()?);
         let ending = Arc::new(Ending::default());
+        let meter = Meter::default();
         let mut pipes = Pipes::default();
         let (mut streams, mut captures) = ((None, None, None), None);
         let mut sender = None;
@@ -94,14 +97,15 @@ impl Held {
         }
         let (stdout, stderr) = (pipes.output().map_err(failed)?, pipes.output().map_err(failed)?);
         if stdio.streams_stdout() {
-            streams.1 = Some(SandboxStdout::of_command(stdout, ending.clone()));
-            streams.2 = Some(SandboxStderr::of_command(stderr, ending.clone()));
+            let (live_stdout, live_stderr) = meter.streams(&ending, cap);
+            streams.1 = Some(SandboxStdout::of_command(stdout, live_stdout));
+            streams.2 = Some(SandboxStderr::of_command(stderr, live_stderr));
         } else {
             captures = Some((Capture::new(stdout, cap), Capture::new(stderr, cap)));
         }
         let request = Request::Exec { job: Box::new(job), detach: false };
         send(&connection, &request, &pipes.theirs, self.name()).await?;
-        Ok((Asked { name: self.name().to_owned(), connection, ending, captures, sender }, streams))
+        Ok((Asked { name: self.name().to_owned(), connection, ending, captures, meter, limit, sender }, streams))
     }
 }
 
@@ -163,6 +167,9 @@ struct Asked {
     connection: Arc<Connection>,
     ending: Arc<Ending>,
     captures: Option<(Capture, Capture)>,
+    /// Counts what is streamed, of which so much is let through.
+    meter: Meter,
+    limit: Limit<u64>,
     /// What is still to be written to stdin, and then its end.
     sender: Option<(pipe::Sender, Vec<u8>)>,
 }
@@ -170,7 +177,7 @@ struct Asked {
 impl Asked {
     /// Waits for the end, and takes in what the command writes meanwhile.
     async fn finish(self) -> Result<Outcome, Error> {
-        let Self { name, connection, ending, mut captures, sender } = self;
+        let Self { name, connection, ending, mut captures, meter, limit, sender } = self;
         let mut writing = std::pin::pin!(write_all(sender));
         let mut is_written = false;
         let mut reply = std::pin::pin!(receive(&connection, &name));
@@ -198,6 +205,8 @@ impl Asked {
             (outcome.stdout_truncated, outcome.stderr_truncated) = (stdout.is_truncated(), stderr.is_truncated());
             outcome.stdout = Content(std::mem::take(&mut stdout.kept));
             outcome.stderr = Content(std::mem::take(&mut stderr.kept));
+        } else {
+            meter.tell(&mut outcome, limit);
         }
         Ok(outcome)
     }
@@ -224,6 +233,7 @@ async fn write_all(sender: Option<(pipe::Sender, Vec<u8>)>) {
 pub struct Running {
     connection: Arc<Connection>,
     ending: Arc<Ending>,
+    meter: Meter,
     end: JoinHandle<Result<Outcome, Error>>,
     stdin: Option<SandboxStdin>,
     stdout: Option<SandboxStdout>,
@@ -286,13 +296,24 @@ impl Running {
         ExecController { connection: Arc::downgrade(&self.connection) }
     }
 
-    /// Waits for the end. Streams that nobody took are closed; those that were taken are to be read to their end meanwhile.
+    /// What counts the command's live output. The outcome of [`wait`](Self::wait) has what was read by then.
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
+    }
+
+    /// Waits for the end. Streams that nobody took are closed (stdin) or read and dropped (stdout, stderr); those that were
+    /// taken are to be read to their end meanwhile.
     ///
     /// # Errors
     /// [`Error::Gone`] when the sandbox ended, and [`crate::Error::RuntimeShutDown`].
     pub async fn wait(mut self) -> Result<Outcome, Error> {
-        drop((self.stdin.take(), self.stdout.take(), self.stderr.take()));
-        match (&mut self.end).await {
+        drop(self.stdin.take());
+        let untaken = discard_both(self.stdout.take(), self.stderr.take());
+        let ended = tokio::select! {
+            ended = &mut self.end => ended,
+            never = untaken => match never {},
+        };
+        match ended {
             Ok(ended) => ended,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

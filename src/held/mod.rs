@@ -24,6 +24,7 @@ pub use self::exec::{ExecController, Running, command};
 pub use self::log::{LogEvent, LogLine};
 pub use self::logs::{Follower, LogReader};
 pub use self::name::Name;
+pub use self::output::Meter;
 pub use self::record::{Process, Record};
 pub use self::spec::{Spec, StoredWorkspace};
 pub use self::stats::Stats;

@@ -1,12 +1,13 @@
 //! What a command writes, read by whoever asked for it: the keeper never sees it. A pipe that a background process keeps
 //! open delays nothing: when the command has ended, what is in it then is read, and no more.
 
+use pinfold_runner::{Limit, Outcome};
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
 
@@ -105,40 +106,102 @@ impl Ending {
     }
 }
 
-/// Reads a pipe as long as the command lives, and then what is in it.
-pub(crate) fn poll_read(
-    pipe: &mut pipe::Receiver,
-    ending: &Ending,
-    left: &mut Option<u64>,
-    context: &mut Context<'_>,
-    buffer: &mut ReadBuf<'_>,
-) -> Poll<io::Result<()>> {
-    if !ending.has_ended() {
-        ending.wake_later(context);
-        let read = Pin::new(&mut *pipe).poll_read(context, buffer);
-        // It may have ended between our first look and our wish to be woken.
-        if read.is_ready() || !ending.has_ended() {
-            return read;
+/// How much a command has written to its live stdout and stderr, as far as it was read.
+#[derive(Clone, Debug, Default)]
+pub struct Meter {
+    stdout: Arc<AtomicU64>,
+    stderr: Arc<AtomicU64>,
+}
+
+impl Meter {
+    /// Puts into the outcome of a command what was counted so far, `cap` being what was let through of each stream.
+    pub fn tell(&self, outcome: &mut Outcome, cap: Limit<u64>) {
+        outcome.stdout_bytes = self.stdout.load(Ordering::Relaxed);
+        outcome.stderr_bytes = self.stderr.load(Ordering::Relaxed);
+        let is_more = |written: u64| cap.value().is_some_and(|cap| written > cap);
+        outcome.stdout_truncated = is_more(outcome.stdout_bytes);
+        outcome.stderr_truncated = is_more(outcome.stderr_bytes);
+    }
+
+    /// A live stdout, and a live stderr.
+    pub(super) fn streams(&self, ending: &Arc<Ending>, cap: u64) -> (Live, Live) {
+        let live =
+            |written: &Arc<AtomicU64>| Live { ending: ending.clone(), left: None, room: cap, written: written.clone() };
+        (live(&self.stdout), live(&self.stderr))
+    }
+}
+
+/// How a live stream of a command is read: as long as the command lives, then what is in the pipe. What is beyond the cap
+/// is read and dropped.
+#[derive(Debug)]
+pub(crate) struct Live {
+    ending: Arc<Ending>,
+    /// What is still to be read of what was in the pipe when the command had ended.
+    left: Option<u64>,
+    room: u64,
+    written: Arc<AtomicU64>,
+}
+
+impl Live {
+    pub(crate) fn poll_read(
+        &mut self,
+        pipe: &mut pipe::Receiver,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let mut waste = [0; CHUNK];
+            let (mut dropped, room) = (ReadBuf::new(&mut waste), usize::try_from(self.room).unwrap_or(usize::MAX));
+            let length = if room > 0 {
+                let most = room.min(buffer.remaining());
+                let mut kept = ReadBuf::new(buffer.initialize_unfilled_to(most));
+                ready!(self.poll_more(pipe, context, &mut kept))?;
+                let length = kept.filled().len();
+                buffer.advance(length);
+                self.room -= length as u64;
+                length
+            } else {
+                ready!(self.poll_more(pipe, context, &mut dropped))?;
+                dropped.filled().len()
+            };
+            self.written.fetch_add(length as u64, Ordering::Relaxed);
+            if room > 0 || length == 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
     }
-    let left = match left {
-        Some(left) => left,
-        None => left.insert(rustix::io::ioctl_fionread(pipe.as_fd()).unwrap_or(0)),
-    };
-    if *left == 0 {
-        return Poll::Ready(Ok(()));
-    }
-    let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.remaining());
-    match rustix::io::read(pipe.as_fd(), buffer.initialize_unfilled_to(most)) {
-        Ok(length) => {
-            buffer.advance(length);
-            *left = if length == 0 { 0 } else { left.saturating_sub(length as u64) };
-            Poll::Ready(Ok(()))
+
+    fn poll_more(
+        &mut self,
+        pipe: &mut pipe::Receiver,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.ending.has_ended() {
+            self.ending.wake_later(context);
+            let read = Pin::new(&mut *pipe).poll_read(context, buffer);
+            // It may have ended between our first look and our wish to be woken.
+            if read.is_ready() || !self.ending.has_ended() {
+                return read;
+            }
         }
-        Err(rustix::io::Errno::AGAIN) => {
-            *left = 0;
-            Poll::Ready(Ok(()))
+        let left = self.left.get_or_insert_with(|| rustix::io::ioctl_fionread(pipe.as_fd()).unwrap_or(0));
+        let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.remaining());
+        if most == 0 {
+            return Poll::Ready(Ok(()));
         }
-        Err(errno) => Poll::Ready(Err(errno.into())),
+        // Past tokio, which may not have heard yet that there is something.
+        match rustix::io::read(pipe.as_fd(), buffer.initialize_unfilled_to(most)) {
+            Ok(length @ 1..) => {
+                buffer.advance(length);
+                *left = left.saturating_sub(length as u64);
+            }
+            Ok(_) | Err(rustix::io::Errno::AGAIN) => *left = 0,
+            Err(errno) => return Poll::Ready(Err(errno.into())),
+        }
+        Poll::Ready(Ok(()))
     }
 }

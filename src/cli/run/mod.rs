@@ -2,21 +2,21 @@
 //! `job`, each way of running in a file of its own, and the end in `verdict`.
 
 mod job;
+pub(in crate::cli) mod join;
 mod json;
 mod live;
 mod options;
-pub(super) mod reach;
 mod relay;
 mod report;
-mod signal;
-mod stored;
+pub(in crate::cli) mod signal;
 mod terminal;
-mod verdict;
+pub(in crate::cli) mod verdict;
 
 pub(super) use options::RunOptions;
 
 use super::exit::Exit;
 use super::message;
+use super::value::reason;
 use pinfold::{Error, Failure};
 
 pub(super) fn run(options: RunOptions) -> Exit {
@@ -34,6 +34,11 @@ pub(super) fn run(options: RunOptions) -> Exit {
     // Not a drop, which would wait for whatever still reads or writes for us.
     runtime.shutdown_background();
     exit
+}
+
+/// A failure of the host's in the words of a result.
+pub(super) fn failure_of(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure::new("host_error", format!("failed to {what}: {}", reason(&error)))
 }
 
 /// An error of the library in the words of a result, causes joined.

@@ -23,7 +23,7 @@ const FOREGROUND_POLL: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub(super) fn pass_stdin(mut sink: impl AsyncWrite + Unpin + Send + 'static) -> Result<()> {
+pub(in crate::cli) fn pass_stdin(mut sink: impl AsyncWrite + Unpin + Send + 'static) -> Result<()> {
     let (sender, mut receiver) = mpsc::channel::<Vec<u8>>(1);
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
     std::thread::Builder::new().name("stdin".to_owned()).spawn(move || read_stdin(stdin, &sender))?;

@@ -1,6 +1,6 @@
 //! `--report`: the result as JSON in a file of the caller's, beside live stdio.
 
-use super::reach;
+use crate::cli::sandbox::reach;
 use crate::cli::value;
 use pinfold::{Job, Outcome};
 use std::fs::File;

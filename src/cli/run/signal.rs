@@ -11,7 +11,7 @@ pub(super) const SIGPIPE: i32 = 13;
 pub(super) const SIGTERM: i32 = 15;
 
 /// Signals as they come in. As long as this lives they do not end the program.
-pub(super) struct Signals {
+pub(in crate::cli) struct Signals {
     streams: Vec<(i32, Signal)>,
 }
 
@@ -21,7 +21,7 @@ impl Signals {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(super) fn new() -> std::io::Result<Self> {
+    pub(in crate::cli) fn new() -> std::io::Result<Self> {
         let ignored = ignored();
         let mut streams = Vec::new();
         for (number, _) in PASSED_ON.iter().filter(|(number, _)| ignored >> (number - 1) & 1 == 0) {
@@ -31,7 +31,7 @@ impl Signals {
     }
 
     /// The next signal's number.
-    pub(super) async fn next(&mut self) -> i32 {
+    pub(in crate::cli) async fn next(&mut self) -> i32 {
         std::future::poll_fn(|context| {
             for (number, stream) in &mut self.streams {
                 if stream.poll_recv(context).is_ready() {
@@ -45,7 +45,7 @@ impl Signals {
 }
 
 /// The name of a signal that is passed on.
-pub(super) fn name(number: i32) -> &'static str {
+pub(in crate::cli) fn name(number: i32) -> &'static str {
     PASSED_ON.iter().find(|(known, _)| *known == number).map_or("a signal", |(_, name)| name)
 }
 

@@ -12,7 +12,7 @@ const NOT_EXECUTABLE: [&str; 3] = ["exec_not_executable", "exec_denied", "exec_f
 
 /// Why we ended the command ourselves, if we did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(in crate::cli) enum Ended {
     /// We did not: it ended by itself, or by its limits.
     Itself,
     /// The caller sent this signal a second time.
@@ -24,7 +24,7 @@ pub(super) enum Ended {
 }
 
 /// Says what there is to say, and tells the exit code.
-pub(super) fn tell(outcome: &Outcome, job: &Job, ended: Ended) -> Exit {
+pub(in crate::cli) fn tell(outcome: &Outcome, job: &Job, ended: Ended) -> Exit {
     for error in &outcome.artifact_errors {
         let reason = reason(error.code);
         let errno = error.errno.as_deref().map(|errno| format!(" ({errno})")).unwrap_or_default();
@@ -74,7 +74,7 @@ fn shot(outcome: &Outcome, job: &Job) {
 }
 
 /// Says why Pinfold failed.
-pub(super) fn failed(failure: &Failure) {
+pub(in crate::cli) fn failed(failure: &Failure) {
     message::error(&failure.message, failure.hint.as_deref());
 }
 

@@ -88,7 +88,7 @@ fn broken(key: &str, path: &Path, reason: &str) -> Value {
 }
 
 /// A size with one digit behind the point, in the unit that makes it short.
-fn short(bytes: u64) -> String {
+pub(in crate::cli) fn short(bytes: u64) -> String {
     let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     match units.into_iter().find(|(_, shift)| bytes >> shift > 0) {
         Some((unit, shift)) => {
@@ -100,7 +100,7 @@ fn short(bytes: u64) -> String {
 }
 
 /// Milliseconds since 1970 as a date and a time in UTC.
-fn time(milliseconds: u64) -> String {
+pub(in crate::cli) fn time(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // A calendar that begins with the first of March of year 0, so that leap days come last: of 400 years each, with

@@ -1,7 +1,7 @@
 //! `pinfold workspace`: workspaces that stay, by ids of the caller's choice. What a store promises is the library's
 //! business; here are the words.
 
-mod list;
+pub(super) mod list;
 mod transfer;
 
 use super::exit::Exit;

@@ -3,7 +3,7 @@
 use super::{Export, Import, Refusal};
 use crate::cli::exit::Exit;
 use crate::cli::message;
-use crate::cli::run::reach;
+use crate::cli::sandbox::reach;
 use crate::cli::value::{self, reason};
 use pinfold::workspace::{Exported, Quota, Store};
 use std::fs::File;

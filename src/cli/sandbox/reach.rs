@@ -5,7 +5,7 @@ use pinfold::{AbsolutePath, Job, Workspace};
 use std::path::{Component, Path, PathBuf};
 
 /// The directory through which the command can reach `path`, if there is one: the workspace or a writable mount.
-pub(super) fn through<'a>(job: &'a Job, path: &Path) -> Option<&'a AbsolutePath> {
+pub(in crate::cli) fn through<'a>(job: &'a Job, path: &Path) -> Option<&'a AbsolutePath> {
     let workspace = match &job.workspace {
         Workspace::Path(path) => Some(path),
         Workspace::Temp | Workspace::Tmpfs => None,
@@ -44,7 +44,7 @@ pub(in crate::cli) fn holding<'a>(directories: &[&'a AbsolutePath], path: &Path)
 ///
 /// # Errors
 /// In words, for the option at fault.
-pub(super) fn refuse(job: &Job, path: &Path) -> Result<(), String> {
+pub(in crate::cli) fn refuse(job: &Job, path: &Path) -> Result<(), String> {
     match through(job, path) {
         Some(directory) => Err(format!(
             "`{}` lies in `{directory}`, where the command can write: nothing there is trusted",

@@ -1,0 +1,233 @@
+//! `pinfold exec`: a command in a sandbox that stays.
+
+use super::exit::Exit;
+use super::run::failure_of;
+use super::run::join::{self, Streams};
+use super::run::signal::Signals;
+use super::run::verdict;
+use super::value::{self, reason};
+use super::{held, limits, message};
+use clap::Args;
+use pinfold::held::{Error, Held, Sandboxes, command};
+use pinfold::{Cwd, Failure, Job, Limit, Outcome, Status, Stdin, Stdio};
+
+/// Run a command in a sandbox that stays
+///
+/// stdout and stderr pass straight through, live; stdin is empty unless `-i` passes it on. Ctrl-C reaches the command; a
+/// second one kills it with all that it started. What it leaves running in the background lives on. The exit codes are
+/// those of `pinfold run`: the command's own; 128+n when it died of signal n; 124 when the time ran out; 125 when Pinfold
+/// failed or there is no such sandbox; 126 when the command can't be executed, 127 when it was not found; 137 out of memory; 130 or 143 when
+/// it was cancelled.
+#[derive(Debug, Args)]
+#[command(
+    args_override_self = true,
+    override_usage = "pinfold exec [OPTIONS] NAME -- COMMAND [ARG]...",
+    after_help = "SIZE: 512M, 1G · TIME: 500ms, 10s, 2m · limits can be `max` · more in --help"
+)]
+pub(crate) struct ExecOptions {
+    /// The sandbox: its name, its id, or how its id begins
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    /// The command and its arguments
+    ///
+    /// Looked up on `PATH` inside the sandbox. Write `--` before it.
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true)]
+    command: Vec<String>,
+
+    /// Pass stdin on to the command
+    ///
+    /// Without this its stdin is empty, as with docker exec.
+    #[arg(short, long)]
+    interactive: bool,
+
+    /// Return when the command runs, and print its number
+    ///
+    /// `pinfold logs` has its output under that number. It runs until it ends, or the sandbox does.
+    #[arg(short, long, conflicts_with_all = ["interactive", "json"])]
+    detach: bool,
+
+    /// Print the result as JSON, output included
+    ///
+    /// As `pinfold run --json` does: the exit code is 0 when the command ran, however it ended, and 125 when it could not.
+    #[arg(long)]
+    json: bool,
+
+    /// Set a variable (repeatable)
+    ///
+    /// Beside those that the sandbox was started with. `K` alone takes the value from here, if there is one. For example:
+    /// `--env CI=1 --env TERM`.
+    #[arg(long, value_name = "K=V")]
+    env: Vec<String>,
+
+    /// Start in DIR (default: the workspace)
+    ///
+    /// Absolute in the sandbox, or relative to the workspace.
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+
+    /// Wall-clock time (default: max)
+    ///
+    /// When it has passed the command is killed with all that it started, exit code 124. For example: `--time 10s`.
+    #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = limits::wall)]
+    time: Option<Limit<u64>>,
+
+    /// CPU time of all its processes (default: max)
+    ///
+    /// When it is used up they are killed, exit code 124. For example: `--cpu-time 5s`.
+    #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = limits::cpu)]
+    cpu_time: Option<Limit<u64>>,
+
+    /// Memory, within the sandbox's (default: max)
+    ///
+    /// The kernel kills when it is used up, exit code 137. For example: `--memory 256M`.
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = limits::memory)]
+    memory: Option<Limit<u64>>,
+
+    /// Processes, within the sandbox's (default: max)
+    ///
+    /// One more and fork fails.
+    #[arg(long, value_name = "COUNT", help_heading = "Limits", value_parser = limits::pids)]
+    pids: Option<Limit<u64>>,
+
+    /// CPUs, may be fractional (default: max)
+    ///
+    /// The excess is held back, nothing is killed. For example: `--cpus 0.5`.
+    #[arg(long, value_name = "COUNT", help_heading = "Limits", value_parser = limits::cpus)]
+    cpus: Option<Limit<f64>>,
+
+    /// Bytes of each of stdout and stderr (default: max)
+    ///
+    /// With `--json`, by default 1M. The rest is dropped. For example: `--output 1M`.
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = limits::output)]
+    output: Option<Limit<u64>>,
+
+    /// Open files of each process (default: the sandbox's)
+    ///
+    /// One more and open fails.
+    #[arg(long, value_name = "COUNT", help_heading = "Limits", value_parser = limits::open_files)]
+    open_files: Option<Limit<u64>>,
+}
+
+pub(super) fn run(options: &ExecOptions) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            message::error(&format!("failed to start: {error}"), None);
+            return Exit::Failed;
+        }
+    };
+    let exit = match options {
+        ExecOptions { detach: true, .. } => runtime.block_on(detach(options)),
+        ExecOptions { json: true, .. } => runtime.block_on(json(options)),
+        _ => runtime.block_on(live(options)),
+    };
+    // Not a drop, which would wait for whatever still reads or writes for us.
+    runtime.shutdown_background();
+    exit
+}
+
+/// The command's job, and the sandbox.
+fn prepare(options: &ExecOptions) -> Result<(Held, Job), Failure> {
+    let job = job(options).map_err(|reason| Failure::new("invalid", reason))?;
+    let held = Sandboxes::new().get(&options.name).map_err(Error::into_failure)?;
+    Ok((held, job))
+}
+
+fn job(options: &ExecOptions) -> Result<Job, String> {
+    let mut job = command(options.command.clone()).build().map_err(|error| error.to_string())?;
+    let limits = &mut job.limits;
+    // People are used to commands that take as long and print as much as they like.
+    limits.wall_ms = options.time.unwrap_or(Limit::Max);
+    let output = if options.json { limits.output_bytes } else { Limit::Max };
+    limits.output_bytes = options.output.unwrap_or(output);
+    limits.cpu_ms = options.cpu_time.unwrap_or(limits.cpu_ms);
+    limits.memory_bytes = options.memory.unwrap_or(limits.memory_bytes);
+    limits.pids = options.pids.unwrap_or(limits.pids);
+    limits.cpus = options.cpus.unwrap_or(limits.cpus);
+    limits.open_files = options.open_files.unwrap_or(limits.open_files);
+    if let Some(cwd) = &options.cwd {
+        job.cwd = Cwd::try_from(cwd.as_str()).map_err(value::named("cwd"))?;
+    }
+    for text in &options.env {
+        if let Some((name, value)) = value::variable(text).map_err(|error| format!("`--env`: {error}"))? {
+            job.env.set(name, value).map_err(value::named("env"))?;
+        }
+    }
+    Ok(job)
+}
+
+fn stdin(options: &ExecOptions) -> Stdin {
+    if options.interactive { Stdin::Live } else { Stdin::Job }
+}
+
+async fn live(options: &ExecOptions) -> Exit {
+    match live_outcome(options).await {
+        Ok(exit) => exit,
+        Err(failure) => {
+            verdict::failed(&failure);
+            Exit::Failed
+        }
+    }
+}
+
+async fn live_outcome(options: &ExecOptions) -> Result<Exit, Failure> {
+    let (held, job) = prepare(options)?;
+    // Before anything runs, so that no signal is lost and none ends us alone.
+    let mut signals = Signals::new().map_err(failure_of("catch signals"))?;
+    let stdio = Stdio::Live { stdin: stdin(options) };
+    let mut running = held.spawn(job.clone(), stdio).await.map_err(Error::into_failure)?;
+    let streams = Streams { stdin: running.take_stdin(), stdout: running.take_stdout(), stderr: running.take_stderr() };
+    let (controller, meter) = (running.controller(), running.meter());
+    let joined = join::join(streams, controller, &mut signals, running.wait()).await;
+    let (outcome, ended) = joined.map_err(failure_of("pass stdio on"))?;
+    let mut outcome = outcome.map_err(Error::into_failure)?;
+    // Not all had been read when it ended.
+    meter.tell(&mut outcome, job.limits.output_bytes);
+    Ok(verdict::tell(&outcome, &job, ended))
+}
+
+async fn detach(options: &ExecOptions) -> Exit {
+    let (held, job) = match prepare(options) {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            verdict::failed(&failure);
+            return Exit::Failed;
+        }
+    };
+    let id = job.id.clone().map(String::from).unwrap_or_default();
+    match held.detach(job.clone()).await {
+        Ok(number) => held::data(&format!("{number}\n")),
+        // A command that is not there is told as with every other way to run one.
+        Err(Error::Failed(failure)) => verdict::tell(&Outcome::failed(id, failure), &job, verdict::Ended::Itself),
+        Err(error) => held::refuse(error),
+    }
+}
+
+async fn json(options: &ExecOptions) -> Exit {
+    let outcome = captured(options).await.unwrap_or_else(|failure| Outcome::failed("", failure));
+    match held::json(&outcome) {
+        Exit::Success if outcome.status == Status::Failed => Exit::Failed,
+        exit => exit,
+    }
+}
+
+async fn captured(options: &ExecOptions) -> Result<Outcome, Failure> {
+    let (held, job) = prepare(options)?;
+    let mut signals = Signals::new().map_err(failure_of("catch signals"))?;
+    let mut running = held.spawn(job, Stdio::Captured { stdin: stdin(options) }).await.map_err(Error::into_failure)?;
+    if let Some(stdin) = running.take_stdin() {
+        join::pass_stdin(stdin).map_err(|error| Failure::new("host_error", reason(&error)))?;
+    }
+    let controller = running.controller();
+    let mut end = std::pin::pin!(running.wait());
+    loop {
+        tokio::select! {
+            outcome = &mut end => return outcome.map_err(Error::into_failure),
+            // Whoever gives up, in whatever way, still gets the result.
+            _ = signals.next() => {
+                let _has_ended = controller.cancel();
+            }
+        }
+    }
+}
