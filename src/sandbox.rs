@@ -115,7 +115,10 @@ impl Drop for Sandbox {
 }
 
 /// Reads both to their ends, and then waits for ever: what ends the wait is the sandbox's end.
-pub(crate) async fn discard_both(stdout: Option<SandboxStdout>, stderr: Option<SandboxStderr>) -> std::convert::Infallible {
+pub(crate) async fn discard_both(
+    stdout: Option<SandboxStdout>,
+    stderr: Option<SandboxStderr>,
+) -> std::convert::Infallible {
     tokio::join!(discard(stdout), discard(stderr));
     std::future::pending().await
 }

@@ -7,6 +7,7 @@ use super::logs::LogReader;
 use super::name::Name;
 use super::record::Record;
 use super::runtime::{self, Runtime};
+use super::scoped::Scoped;
 use super::spec::Spec;
 use super::start;
 use super::stats::Stats;
@@ -204,8 +205,31 @@ impl Held {
     pub fn stop(&self) -> Result<Stopped, Error> {
         match self.stats() {
             Err(Error::Gone { .. }) => Ok(Stopped::AlreadyGone),
-            _ => stop::stop(&self.shared.runtime, &self.shared.key, self.name()),
+            _ => stop::ask(&self.shared.runtime, &self.shared.key, self.name(), &Request::Stop),
         }
+    }
+
+    /// Ends it if for so long no command ran and nobody was attached; whether it did. The keeper decides, so that nobody
+    /// comes between.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`].
+    pub fn stop_if_idle(&self, idle: Duration) -> Result<bool, Error> {
+        let Shared { runtime, key, .. } = &*self.shared;
+        match self.stats() {
+            Err(Error::Gone { .. } | Error::NotFound { .. }) => return Ok(true),
+            told => told?,
+        };
+        let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        match stop::ask(runtime, key, self.name(), &Request::StopIdle { idle_ms }) {
+            Err(Error::Busy { .. }) => Ok(false),
+            stopped => stopped.map(|_| true),
+        }
+    }
+
+    /// Makes it end when the guard is dropped.
+    pub fn scoped(self) -> Scoped {
+        Scoped::new(self)
     }
 
     /// Its log.

@@ -24,17 +24,21 @@ pub enum Stopped {
 }
 
 /// Ends the sandbox of that key. Nothing of it is left when this returns.
-pub(crate) fn stop(runtime: &Runtime, key: &Key, name: &str) -> Result<Stopped, Error> {
+///
+/// # Errors
+/// [`Error::Busy`] when it does not wish to.
+pub(crate) fn ask(runtime: &Runtime, key: &Key, name: &str, request: &Request) -> Result<Stopped, Error> {
     let start = Instant::now();
     let Some(line) = Line::open(runtime, key, PATIENCE)? else {
         runtime.sweep()?;
         return Ok(Stopped::AlreadyGone);
     };
     let keeper = line.keeper();
-    let asked = line.ask(&Request::Stop, name, PATIENCE);
+    let asked = line.ask(request, name, PATIENCE);
     let mut ended = match asked {
         Ok(Reply::Stopping) => waits_for_end(&line, LONGEST.saturating_sub(start.elapsed())),
         Ok(_) | Err(Error::Gone { .. }) => true,
+        Err(busy @ Error::Busy { .. }) => return Err(busy),
         Err(_silent) => false,
     };
     if let Some(keeper) = keeper {

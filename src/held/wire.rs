@@ -43,6 +43,8 @@ pub(crate) enum Request {
     Follow,
     /// End the sandbox. [`Reply::Stopping`] comes at once; the connection closes when all is gone.
     Stop,
+    /// The same if for so long no command ran and nobody was attached.
+    StopIdle { idle_ms: u64 },
 }
 
 /// What a keeper answers.

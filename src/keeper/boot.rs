@@ -195,9 +195,11 @@ async fn ready(
     let id = id.to_owned();
     let mut end: Pin<Box<dyn Future<Output = Outcome>>> = Box::pin(async move {
         let mut wait = pin!(sandbox.wait());
+        // What `wait_for` brings is a lock on the value, which is not to be held while we wait.
+        let mut wished = pin!(async move { stop.wait_for(Option::is_some).await.is_ok() });
         let ended = tokio::select! {
             ended = &mut wait => ended,
-            Ok(_) = stop.wait_for(Option::is_some) => {
+            true = &mut wished => {
                 controller.cancel();
                 wait.await
             }

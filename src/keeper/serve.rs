@@ -2,7 +2,7 @@
 
 use super::activity::Activity;
 use super::exec;
-use super::link::Link;
+use super::link::{Link, gone};
 use super::log::Log;
 use crate::held::wire::{Connection, Reply, Request};
 use crate::held::{Record, Stats};
@@ -44,6 +44,10 @@ impl Keeper {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.borrow().is_some()
+    }
+
+    fn is_idle_for(&self, limit: Duration) -> bool {
+        self.activity.is_idle() && self.activity.idle() >= limit
     }
 
     async fn stats(&self) -> Stats {
@@ -106,12 +110,18 @@ async fn serve(keeper: &Rc<Keeper>, client: &Connection) {
     while let Ok(Ok(Some(mut received))) = timeout(PATIENCE, client.receive()).await {
         let descriptors = std::mem::take(&mut received.descriptors);
         let reply = match received.read() {
+            // Whoever looks for it now waits until it is gone, and may have a new one.
+            Ok(Request::Hello) if keeper.is_stopping() => Reply::Refused(gone()),
             Ok(Request::Hello) => Reply::Here(Box::new(keeper.record.clone())),
             Ok(Request::Exec { job, detach: false }) => exec::attached(keeper, client, job, descriptors).await,
             Ok(Request::Exec { job, detach: true }) => exec::detached(keeper, job).await,
             Ok(Request::Stats) => Reply::Stats(Box::new(keeper.stats().await)),
             Ok(Request::Follow) => return follow(keeper, client).await,
-            Ok(Request::Stop) => return stop(keeper, client).await,
+            Ok(Request::Stop) => return stop(keeper, client, "stopped").await,
+            Ok(Request::StopIdle { idle_ms }) => match keeper.is_idle_for(Duration::from_millis(idle_ms)) {
+                true => return stop(keeper, client, "idle").await,
+                false => Reply::Refused(Failure::new("busy", "it is in use, or was not long ago")),
+            },
             // They came too late: the command that they meant has ended.
             Ok(Request::Signal { .. } | Request::Cancel) => continue,
             Err(error) => Reply::Refused(Failure::new("invalid", format!("the request can't be read: {error}"))),
@@ -142,8 +152,8 @@ async fn follow(keeper: &Rc<Keeper>, client: &Connection) {
 }
 
 /// Ends the sandbox, and keeps the connection open until everything is gone, keeper included.
-async fn stop(keeper: &Rc<Keeper>, client: &Connection) {
-    keeper.stop("stopped");
+async fn stop(keeper: &Rc<Keeper>, client: &Connection, reason: &'static str) {
+    keeper.stop(reason);
     answer(client, &Reply::Stopping).await;
     std::future::pending::<()>().await;
 }

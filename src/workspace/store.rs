@@ -183,12 +183,16 @@ impl Store {
     }
 
     /// Removes a workspace and its files. With `force` also one that is referred to, whose references go with it, and one
-    /// whose record is broken; but never one in which a job works.
+    /// whose record is broken, and the held sandboxes of this user that live in it are ended first; but never one in which a
+    /// job works.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::ReferencesHeld`], [`Error::Corrupt`], [`Error::Busy`]. With [`Error::Io`] the
     /// workspace is gone, if its files could only partly be removed: the next call that changes the store tries again.
     pub fn remove(&self, id: &str, force: bool) -> Result<(), Error> {
+        if force {
+            crate::held::leave(&self.state, id);
+        }
         self.remove_by(&Key::of(id)?, id, |record| match record {
             _ if force => Ok(()),
             Ok(record) if record.holders.is_empty() => Ok(()),
