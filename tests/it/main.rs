@@ -15,6 +15,7 @@ mod examples; // that each example is one command, and that what it builds works
 mod faults; // what happens when processes are killed and system calls fail
 mod figures; // each figure of `usage` against something independent
 mod files; // files of a workspace, read, written and copied without trusting it
+mod held; // sandboxes that stay: names, commands, logs, times, crashes, managers
 mod held_runner; // what the runner of a held sandbox promises to its keeper
 mod honest; // programs that must go on working
 mod input; // what the runner reads and what a job writes: neither is trusted

@@ -287,7 +287,7 @@ impl Answer {
 }
 
 /// Everything of a job's that is still there: slots, cgroups, processes.
-fn leftovers(state: &Scratch, uids: (u32, u32)) -> Vec<String> {
+pub(crate) fn leftovers(state: &Scratch, uids: (u32, u32)) -> Vec<String> {
     let mut left: Vec<String> = Vec::new();
     let slots = fs::read_dir(state.path("state")).into_iter().flatten().flatten();
     left.extend(slots.map(|slot| slot.path().display().to_string()));

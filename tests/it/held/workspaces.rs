@@ -1,0 +1,101 @@
+//! Sandboxes in workspaces that stay.
+
+use super::Home;
+use crate::support;
+use pinfold::held::{SandboxPolicy, Sandboxes, Spec};
+use pinfold::workspace::Store;
+use std::fs;
+use std::path::PathBuf;
+
+fn create(home: &Home, id: &str) -> PathBuf {
+    PathBuf::from(home.ok(&["workspace", "create", id]).trim_end())
+}
+
+#[test]
+fn two_users_with_the_same_file_names_see_their_own_and_the_files_outlive_the_sandbox() {
+    let home = Home::new();
+    for user in ["a", "b"] {
+        create(&home, user);
+        home.start(user, &["-w", &format!("ws:{user}")]);
+        home.says(user, &format!("echo {user} > file"));
+    }
+    for user in ["a", "b"] {
+        assert_eq!(home.says(user, "cat file; ls"), format!("{user}\nfile\n"));
+    }
+    home.says("a", "rm -f *");
+    assert_eq!(home.says("b", "cat file"), "b\n");
+    // Held and one-shot see the same, at the same time and after.
+    assert_eq!(home.ok(&["run", "-w", "ws:b", "--", "cat", "file"]), "b\n");
+    home.ok(&["run", "-w", "ws:b", "--", "sh", "-c", "echo more >> file"]);
+    assert_eq!(home.says("b", "cat file"), "b\nmore\n");
+    home.ok(&["stop", "a", "b"]);
+    assert_eq!(home.ok(&["run", "-w", "ws:b", "--", "cat", "file"]), "b\nmore\n");
+    home.start("b", &["-w", "ws:b"]);
+    assert_eq!(home.says("b", "cat file"), "b\nmore\n");
+}
+
+#[test]
+fn a_workspace_is_not_removed_under_a_sandbox_unless_forced_which_ends_it_first() {
+    let home = Home::new();
+    let path = create(&home, "ws");
+    home.start("a", &["-w", "ws:ws"]);
+    home.start("b", &[]);
+    home.fails(&["workspace", "remove", "ws"], "busy");
+    assert_eq!(home.ok(&["workspace", "prune", "--older-than", "0"]), "");
+    assert_eq!(home.says("a", "echo still"), "still\n");
+    home.ok(&["workspace", "ref", "ws", "holder"]);
+    home.fails(&["workspace", "remove", "ws"], "holder");
+    home.says("a", "while :; do date > beat; done >/dev/null 2>&1 &");
+    home.ok(&["workspace", "remove", "ws", "--force"]);
+    assert!(!path.exists());
+    let listed = home.json(&["ps", "--json"]);
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["name"]), (1, &"b".into()), "{listed}");
+}
+
+#[test]
+fn a_sandbox_can_write_over_nothing_but_its_workspace() {
+    let home = Home::new();
+    let path = create(&home, "ws");
+    let id = home.start("a", &["-w", "ws:ws"]);
+    let record = fs::read(path.parent().unwrap().join("record.json")).unwrap();
+    let before = home.json(&["ps", "--json"]);
+    home.shell("a", "for f in $(find / -xdev -type f 2>/dev/null | head -20000); do : > $f; done 2>/dev/null; echo x > /workspace/record.json; mkdir -p /workspace/../workspaces; true");
+    assert_eq!(fs::read(path.parent().unwrap().join("record.json")).unwrap(), record);
+    let after = home.json(&["ps", "--json"]);
+    assert_eq!((&after[0]["id"], &after[0]["workspace"]), (&id.into(), &"ws".into()));
+    assert_eq!(after[0]["created_ms"], before[0]["created_ms"]);
+}
+
+#[test]
+fn a_session_is_a_workspace_and_its_sandbox_or_why_there_is_none() {
+    let home = Home::new();
+    let sandboxes: Sandboxes = home.sandboxes();
+    let store = Store::at(home.scratch.path("state")).unwrap();
+    let odd = "../ünï/\n";
+    let ensure = |policy| sandboxes.ensure_session(&store, odd, &Spec::default(), policy);
+    let none = ensure(SandboxPolicy::Disabled).unwrap();
+    assert_eq!((none.sandbox.unwrap_err().code.as_str(), none.path.is_dir()), ("disabled", true));
+    let session = ensure(SandboxPolicy::Required).unwrap();
+    let held = session.sandbox.unwrap();
+    assert_eq!((held.workspace(), held.name()), (Some(odd), Sandboxes::session_name(odd).unwrap().as_str()));
+    assert!(held.name().len() <= 63);
+    assert_eq!(ensure(SandboxPolicy::BestEffort).unwrap().sandbox.unwrap().id(), held.id());
+    // After its end there is a new one on the same files.
+    fs::write(session.path.join("file"), "kept").unwrap();
+    held.stop().unwrap();
+    let again = ensure(SandboxPolicy::Required).unwrap().sandbox.unwrap();
+    assert_ne!(again.id(), held.id());
+    assert_eq!(home.says(again.name(), "cat file"), "kept");
+    assert_eq!(sandboxes.in_workspace(store.state(), odd).unwrap().len(), 1);
+    again.stop().unwrap();
+    // One that can't be made is an error, or a session without it.
+    let job = pinfold::job(["x"]).require(pinfold::Requirement::Workspace).build().unwrap();
+    let spec = Spec::default().like(job);
+    if support::is_root() && sandboxes.ensure_session(&store, odd, &spec, SandboxPolicy::Required).is_ok() {
+        return support::host_cannot("holds quotas of the file system, so that this can be made");
+    }
+    let error = sandboxes.ensure_session(&store, odd, &spec, SandboxPolicy::Required).unwrap_err();
+    assert_eq!(error.code(), "failed");
+    let session = sandboxes.ensure_session(&store, odd, &spec, SandboxPolicy::BestEffort).unwrap();
+    assert!(session.path.is_dir() && !session.sandbox.unwrap_err().message.is_empty());
+}
