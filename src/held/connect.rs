@@ -107,7 +107,11 @@ impl Line {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::gone(name),
             _ => Error::io(format!("speak to the keeper of sandbox `{name}`"), error),
         };
-        self.send(request).map_err(failed)?;
+        match self.send(request) {
+            // Who closes before he was asked has said why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            sent => sent.map_err(failed)?,
+        }
         match self.receive(patience).map_err(failed)? {
             Some(Reply::Refused(failure)) => Err(refused(failure, name)),
             Some(reply) => Ok(reply),

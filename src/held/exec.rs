@@ -136,7 +136,13 @@ async fn send(connection: &Connection, request: &Request, descriptors: &[OwnedFd
     let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     let invalid = |error: io::Error| Error::invalid("the command", error.to_string());
     let bytes = encode(request).map_err(invalid)?;
-    connection.send_bytes(&bytes, &borrowed).await.map_err(|error| closed(error, name))
+    match connection.send_bytes(&bytes, &borrowed).await {
+        // Who closes before he was asked has said why.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Err(unexpected(receive(connection, name).await?, name))
+        }
+        sent => sent.map_err(|error| closed(error, name)),
+    }
 }
 
 async fn receive(connection: &Connection, name: &str) -> Result<Reply, Error> {

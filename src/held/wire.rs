@@ -103,7 +103,12 @@ impl Received {
 pub(crate) fn receive_now(socket: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     // Its length first, so that room is made for what comes and not for what may. TRUNC tells the whole of it: recv(2).
-    let (_, length) = recv(socket, &mut [0u8; 0], RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC)?;
+    let look = || recv(socket, &mut [0u8; 0], RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC);
+    let (_, length) = match look() {
+        // Told once, when the other side closes without having read all: what it said before that is still there.
+        Err(Errno::CONNRESET) => look()?,
+        other => other?,
+    };
     if length > LONGEST {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
     }

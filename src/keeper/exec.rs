@@ -5,7 +5,7 @@ use super::link::{Asked, Event, gone};
 use super::serve::Keeper;
 use crate::held::LogEvent;
 use crate::held::wire::{Connection, Reply, Request};
-use pinfold_runner::{Ask, Environment, Failure, Job, Outcome, SandboxId, check_exec};
+use pinfold_runner::{Ask, Failure, Job, Outcome, SandboxId, check_exec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -20,18 +20,13 @@ const CHUNK: usize = 16 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Keeper {
-    /// The job of a command as the runner gets it: in the sandbox's environment, and under a name that says which it is.
+    /// The job of a command as the runner gets it: checked, and under a name that says which it is.
     pub(crate) fn complete(&self, mut job: Box<Job>, number: u64) -> Result<Box<Job>, Failure> {
         let invalid = |error: &dyn std::fmt::Display| Failure::new("invalid", error.to_string());
         check_exec(&job).map_err(|error| invalid(&error))?;
         if job.command.is_none() {
             return Err(invalid(&"there is no command"));
         }
-        let mut env = Environment::default();
-        for (name, value) in self.record.spec.job.env.iter().chain(job.env.iter()) {
-            env.set(name, value).map_err(|error| invalid(&error))?;
-        }
-        job.env = env;
         if job.id.is_none() {
             job.id = SandboxId::try_from(format!("{}.{number}", self.record.id)).ok();
         }
