@@ -44,7 +44,7 @@ impl Log {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        self.write(exec, event, text[..end].as_bytes(), end < text.len());
+        self.write(exec, event, &text.as_bytes()[..end], end < text.len());
         self.tell();
     }
 

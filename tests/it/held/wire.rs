@@ -4,7 +4,7 @@ use super::Home;
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket_with,
 };
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 fn socket(home: &Home) -> PathBuf {
@@ -14,7 +14,11 @@ fn socket(home: &Home) -> PathBuf {
 
 fn client(home: &Home) -> OwnedFd {
     let client = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    connect(&client, &SocketAddrUnix::new(socket(home)).unwrap()).unwrap();
+    // Through a descriptor: the path of a user's temporary directory may be too long for an address.
+    let dir = std::fs::File::open(home.runtime()).unwrap();
+    let name = socket(home).file_name().unwrap().to_str().unwrap().to_owned();
+    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
+    connect(&client, &SocketAddrUnix::new(path).unwrap()).unwrap();
     client
 }
 
