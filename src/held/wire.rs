@@ -141,6 +141,11 @@ impl Connection {
         UnixStream::from_std(socket).map(Self)
     }
 
+    /// One that a listener of that kind has accepted.
+    pub(crate) fn accepted(stream: UnixStream) -> Self {
+        Self(stream)
+    }
+
     /// Sends one message with descriptors, waiting for room.
     pub(crate) async fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.send_bytes(&encode(message)?, descriptors).await

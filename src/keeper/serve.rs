@@ -8,7 +8,7 @@ use crate::held::wire::{Connection, Reply, Request};
 use crate::held::{Record, Stats};
 use pinfold_runner::{Ask, Failure, Notice};
 use rustix::net::sockopt::socket_peercred;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::UnixListener;
@@ -85,8 +85,7 @@ pub(super) async fn accept(keeper: Rc<Keeper>, listener: Rc<UnixListener>) {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let socket = stream.into_std().map(OwnedFd::from);
-        let Some(client) = socket.and_then(Connection::new).ok().filter(is_ours) else { continue };
+        let Some(client) = Some(Connection::accepted(stream)).filter(is_ours) else { continue };
         let (keeper, places) = (keeper.clone(), places.clone());
         tokio::task::spawn_local(async move {
             let Ok(_place) = places.try_acquire() else {
