@@ -7,7 +7,7 @@ use crate::sys::file::{self, Resolve};
 use crate::sys::{self, Errno};
 use crate::tree;
 use crate::view::below_writable;
-use pinfold_runner::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, Content, Job, Workspace};
+use pinfold_runner::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, Content, Job};
 use sha2::{Digest, Sha256};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,10 +36,7 @@ impl Destination {
             return refuse(path, source);
         }
         let real = real_path(Path::new(path)).at(Step::OpenArtifactDirectory, path)?;
-        let workspace = match &job.workspace {
-            Workspace::Path(workspace) => Some(workspace),
-            _ => None,
-        };
+        let workspace = job.workspace.directory();
         let writable = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
         for source in workspace.into_iter().chain(writable) {
             let source_path = std::fs::canonicalize(source.as_str()).at(Step::OpenSource, source.as_str())?;
