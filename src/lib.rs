@@ -67,6 +67,7 @@
 
 mod answer;
 mod byte_size;
+pub mod checkpoint;
 mod duration;
 mod error;
 pub mod files;

@@ -99,11 +99,11 @@ impl Error {
         }
     }
 
-    pub(super) fn not_found(id: &str) -> Self {
+    pub(crate) fn not_found(id: &str) -> Self {
         Self::NotFound { id: id.to_owned() }
     }
 
-    pub(super) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid { what: what.into(), reason: reason.into() }
     }
 
@@ -113,7 +113,7 @@ impl Error {
 }
 
 /// Puts what was being done beside what the system said.
-pub(super) trait Doing<T> {
+pub(crate) trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error>;
 }
 
@@ -127,7 +127,7 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
 const SHOWN: usize = 100;
 
 /// The caller's text as a message shows it: no control characters, and never pages of it.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let start: String = text.chars().take(SHOWN).collect();
     let more = if start.len() < text.len() { "…" } else { "" };
     format!("`{}{more}`", start.escape_debug())

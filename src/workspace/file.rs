@@ -8,23 +8,23 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A directory that must be one, not a link to one.
-pub(super) const DIRECTORY: OFlags =
+pub(crate) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Never above the directory, through no link, and onto no other file system that somebody mounted there.
-pub(super) const BENEATH: ResolveFlags =
+pub(crate) const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_XDEV);
 
 /// Only for us: records and locks, and the directories that hold them.
-pub(super) const OURS: Mode = Mode::RUSR.union(Mode::WUSR);
-pub(super) const OUR_DIRECTORY: Mode = Mode::RWXU;
+pub(crate) const OURS: Mode = Mode::RUSR.union(Mode::WUSR);
+pub(crate) const OUR_DIRECTORY: Mode = Mode::RWXU;
 
-pub(super) fn open_directory(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_directory(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(at, name, DIRECTORY, Mode::empty())
 }
 
 /// Opens a directory, and makes it if it is absent.
-pub(super) fn make_directory(at: BorrowedFd<'_>, name: &str, mode: Mode) -> Result<OwnedFd, Errno> {
+pub(crate) fn make_directory(at: BorrowedFd<'_>, name: &str, mode: Mode) -> Result<OwnedFd, Errno> {
     match rustix::fs::mkdirat(at, name, mode) {
         Ok(()) | Err(Errno::EXIST) => open_directory(at, name),
         Err(errno) => Err(errno),
@@ -32,7 +32,7 @@ pub(super) fn make_directory(at: BorrowedFd<'_>, name: &str, mode: Mode) -> Resu
 }
 
 /// The names in a directory, without `.` and `..`, in order.
-pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
+pub(crate) fn names(dir: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -44,16 +44,16 @@ pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
     Ok(names)
 }
 
-pub(super) fn stat(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Result<Stat, Errno> {
+pub(crate) fn stat(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Result<Stat, Errno> {
     rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-pub(super) fn kind(stat: &Stat) -> FileType {
+pub(crate) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
 /// Whether two looks met the same file.
-pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
+pub(crate) fn is_same(one: &Stat, other: &Stat) -> bool {
     one.st_ino == other.st_ino && one.st_dev == other.st_dev
 }
 
@@ -61,7 +61,7 @@ pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
 ///
 /// # Errors
 /// Also when it is no regular file, or larger than `most` bytes.
-pub(super) fn read(at: BorrowedFd<'_>, name: &str, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(at: BorrowedFd<'_>, name: &str, most: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(at, name, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
@@ -77,7 +77,7 @@ pub(super) fn read(at: BorrowedFd<'_>, name: &str, most: u64) -> io::Result<Vec<
 
 /// Replaces a file as a whole, or not at all: whoever reads it finds the old bytes or the new, and what was written is
 /// on disk when this returns. The caller holds the lock that keeps others from doing the same.
-pub(super) fn replace(at: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(at: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
     let fresh = format!("{name}.new");
     // What a killed process left under this name is written over.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -89,7 +89,7 @@ pub(super) fn replace(at: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Resul
 }
 
 /// Opens what a path leads to beneath `root`, or fails: for whatever a sandbox may have made.
-pub(super) fn open_beneath(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { b"." } else { path };
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     loop {

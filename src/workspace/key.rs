@@ -9,11 +9,11 @@ const LONGEST: usize = 1 << 20;
 
 /// Which workspace, or which holder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(String);
+pub(crate) struct Key(String);
 
 impl Key {
     /// The key of a name, which may be any text.
-    pub(super) fn of(name: &str) -> Result<Self, Error> {
+    pub(crate) fn of(name: &str) -> Result<Self, Error> {
         if name.len() > LONGEST {
             return Err(Error::invalid("a name", format!("it has {} bytes, {LONGEST} at most can be", name.len())));
         }
@@ -22,17 +22,17 @@ impl Key {
     }
 
     /// The key that a directory's name is, if it is one.
-    pub(super) fn parse(name: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(name: &[u8]) -> Option<Self> {
         let is_key = name.len() == 64 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         is_key.then(|| Self(String::from_utf8_lossy(name).into_owned()))
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The first two digits: which of the holders' locks is this one's.
-    pub(super) fn shard(&self) -> &str {
+    pub(crate) fn shard(&self) -> &str {
         &self.0[..2]
     }
 }

@@ -14,40 +14,40 @@ const PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
-pub(super) struct Lock(OwnedFd);
+pub(crate) struct Lock(OwnedFd);
 
 impl Lock {
     /// Waits for the lock alone. `None` when the patience is at its end.
-    pub(super) fn alone(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
+    pub(crate) fn alone(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
         wait(open(at, name)?, FlockOperation::NonBlockingLockExclusive)
     }
 
     /// Waits for a share of the lock.
-    pub(super) fn shared(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
+    pub(crate) fn shared(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
         wait(open(at, name)?, FlockOperation::NonBlockingLockShared)
     }
 
     /// Takes the lock alone if nobody has it.
-    pub(super) fn alone_now(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
+    pub(crate) fn alone_now(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
         let file = open(at, name)?;
         Ok(take(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?.then_some(Self(file)))
     }
 
     /// The locked file.
-    pub(super) fn file(&self) -> BorrowedFd<'_> {
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
 /// Takes the lock of an open directory for as long as its descriptor lives, if nobody has it.
-pub(super) fn claim(dir: BorrowedFd<'_>) -> Result<bool, Errno> {
+pub(crate) fn claim(dir: BorrowedFd<'_>) -> Result<bool, Errno> {
     take(dir, FlockOperation::NonBlockingLockExclusive)
 }
 
 const FILE: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Makes the file of a lock if it is absent.
-pub(super) fn make(at: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+pub(crate) fn make(at: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     rustix::fs::openat(at, name, FILE | OFlags::CREATE, OURS).map(drop)
 }
 

@@ -29,12 +29,12 @@
 
 mod error;
 mod export;
-mod file;
+pub(crate) mod file;
 mod holders;
 mod import;
 mod key;
 mod limbo;
-mod lock;
+pub(crate) mod lock;
 mod record;
 mod references;
 mod state;
@@ -45,9 +45,16 @@ mod unpack;
 mod using;
 
 pub use self::error::Error;
+pub(crate) use self::error::{Doing, quoted};
 pub use self::export::Exported;
+pub(crate) use self::file::OUR_DIRECTORY;
 pub use self::import::Imported;
+pub(crate) use self::key::Key;
+pub(crate) use self::limbo::{Limbo, fresh_name};
+pub(crate) use self::lock::Lock;
 pub use self::record::Quota;
+pub(crate) use self::record::milliseconds;
+pub(crate) use self::state::open as open_state;
 pub use self::store::{Info, Listed, Pruned, Store};
 pub use self::tree::Usage;
 pub use self::using::InUse;
