@@ -37,6 +37,20 @@ pub enum Error {
         /// Who is at it.
         why: &'static str,
     },
+    /// There is a workspace of this id already.
+    #[error("there is a workspace {} already", quoted(id))]
+    Exists {
+        /// The id.
+        id: String,
+    },
+    /// The files of a workspace with checkpoints can't be shown as one directory.
+    #[error("the layers of a workspace can't be mounted: {reason}")]
+    Overlay {
+        /// What the runner said.
+        reason: String,
+        /// Whether the kernel, or whoever administers it, does not let us.
+        is_denied: bool,
+    },
     /// The workspace has files, which an import would replace.
     #[error("workspace {} is not empty", quoted(id))]
     NotEmpty {
@@ -83,7 +97,7 @@ pub enum Error {
 
 impl Error {
     /// The code, which stays the same for ever: `not_found`, `references_held`, `holds_another`, `busy`, `not_empty`,
-    /// `corrupt`, `invalid`, `archive`, `too_big` or `io`.
+    /// `exists`, `overlay`, `corrupt`, `invalid`, `archive`, `too_big` or `io`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "not_found",
@@ -91,6 +105,8 @@ impl Error {
             Self::HoldsAnother { .. } => "holds_another",
             Self::Busy { .. } => "busy",
             Self::NotEmpty { .. } => "not_empty",
+            Self::Exists { .. } => "exists",
+            Self::Overlay { .. } => "overlay",
             Self::Corrupt { .. } => "corrupt",
             Self::Invalid { .. } => "invalid",
             Self::Archive { .. } => "archive",

@@ -17,6 +17,9 @@ pub(crate) struct Wanted {
     path: Option<AbsolutePath>,
     /// The uppermost first.
     lower: Vec<AbsolutePath>,
+    /// Only to find out whether that can be had: what is written need not reach the disk (`volatile`, Linux 5.10), for
+    /// which the end of a mount waits otherwise.
+    trial: bool,
 }
 
 /// Mounts them and sends the mount to whoever is at the other end of stdin.
@@ -37,6 +40,7 @@ pub(crate) fn hand_out(wanted: &Wanted) -> Result<(), StepError> {
     let upper = wanted.path.as_ref().map(open).transpose()?;
     if let Some(upper) = &upper {
         options += &format!(",upperdir={0}/files,workdir={0}/work", through(upper));
+        options += if wanted.trial { ",volatile" } else { "" };
     }
     let (Some(target), Ok(options)) = (lower.first().map(through), sys::c_string(options)) else {
         return Err(sys::Errno(libc::EINVAL)).at(Step::MakeFileSystem, "overlay");

@@ -1,8 +1,8 @@
 //! `-w ws:ID`: a workspace of the store, in use for as long as the job runs, so that nobody removes it meanwhile.
 
 use crate::cli::value;
-use pinfold::workspace::{InUse, Store};
-use pinfold::{AbsolutePath, Job, Limit, Workspace};
+use pinfold::workspace::{Error, InUse, Store};
+use pinfold::{Job, Limit, Workspace};
 use std::path::Path;
 
 /// What stands before an id. A directory of such a name is `./ws:…`.
@@ -27,10 +27,7 @@ pub(super) fn open(option: Option<&Path>) -> Result<Option<InUse>, String> {
         ));
     }
     let stored = Store::new().and_then(|store| store.open(&text[PREFIX.len()..]));
-    stored.map(Some).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        format!("`--workspace`: {error}{cause}")
-    })
+    stored.map(Some).map_err(words)
 }
 
 /// Makes it the job's workspace. Of its quota the job gets what is left, where no limit is given.
@@ -38,14 +35,18 @@ pub(super) fn open(option: Option<&Path>) -> Result<Option<InUse>, String> {
 /// # Errors
 /// In words.
 pub(super) fn put(job: &mut Job, stored: &InUse) -> Result<(), String> {
-    job.workspace = Workspace::Path(workspace_path(stored)?);
-    let (limits, remaining) = (&mut job.limits, stored.remaining());
+    job.workspace = stored.workspace().map_err(words)?;
+    if let Workspace::Path(path) = &job.workspace {
+        value::existing_directory(Path::new(path.as_str())).map_err(|error| format!("`--workspace`: {error}"))?;
+    }
+    let (limits, remaining) = (&mut job.limits, stored.remaining().map_err(words)?);
     let at_least = |left: Option<u64>, least: u64| left.map(|left| Limit::At(left.max(least)));
     limits.workspace_bytes = limits.workspace_bytes.or(at_least(remaining.bytes, LEAST_BYTES));
     limits.workspace_inodes = limits.workspace_inodes.or(at_least(remaining.inodes, LEAST_INODES));
     Ok(())
 }
 
-fn workspace_path(stored: &InUse) -> Result<AbsolutePath, String> {
-    value::existing_directory(stored.path()).map_err(|error| format!("`--workspace`: {error}"))
+fn words(error: Error) -> String {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("`--workspace`: {error}{cause}")
 }
