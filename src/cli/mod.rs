@@ -1,6 +1,7 @@
 //! The command line on top of the library: one file a subcommand, and the few things that they share. Nothing here
 //! confines anything.
 
+mod checkpoint;
 mod completions;
 mod cp;
 mod doctor;
@@ -35,6 +36,7 @@ pub(crate) struct Cli {
 enum Command {
     Run(Box<run::RunOptions>),
     Workspace(workspace::WorkspaceOptions),
+    Checkpoint(checkpoint::CheckpointOptions),
     Cp(cp::CpOptions),
     Ls(ls::LsOptions),
     Doctor(doctor::DoctorOptions),
@@ -48,6 +50,7 @@ impl Cli {
         match self.command {
             Command::Run(options) => run::run(*options),
             Command::Workspace(options) => workspace::run(options),
+            Command::Checkpoint(options) => checkpoint::run(options),
             Command::Cp(options) => cp::run(&options),
             Command::Ls(options) => ls::run(&options),
             Command::Doctor(options) => doctor::run(&options),

@@ -7,8 +7,10 @@ use super::key::Key;
 use super::layered;
 use super::limbo::Limbo;
 use super::merge::Table;
+use super::pool::Pool;
 use super::record::{Layout, Record};
 use super::session::Session;
+use super::state::Workspaces;
 use super::store::{self, Store};
 use crate::checkpoint::{self, Cause, Checkpoint, Filter, New, Retention, States, Thread, ThreadDir, now_ms};
 use rustix::io::Errno;
@@ -167,23 +169,24 @@ impl Checkpoints<'_> {
     /// # Errors
     /// [`NotFound`](checkpoint::Error::NotFound); [`Empty`](checkpoint::Error::Empty).
     pub fn diff(&self, from: Option<&str>, to: Option<&str>) -> Result<Vec<Change>, checkpoint::Error> {
-        // Nobody removes a layer meanwhile.
-        let mut session = Session::begin(self.store, self.id, false)?;
+        let key = Key::of(self.id)?;
+        let workspaces = Workspaces::existing(&self.store.state)?.ok_or_else(|| Error::not_found(self.id))?;
+        let in_use = workspaces.in_use(&key, self.id)?;
+        let (place, _in_use) = in_use.ok_or_else(|| Error::not_found(self.id))?;
+        let pool = Pool::made(&workspaces)?;
+        // Read with that held, so that no layer that is named is cleared away meanwhile.
+        let _shared = pool.share()?;
         let empty = || checkpoint::Error::Empty { thread: self.id.to_owned() };
-        let from = match from {
-            Some(id) => id.to_owned(),
-            None => session.parts()?.0.head().map(str::to_owned).ok_or_else(empty)?,
-        };
-        let from = session.find(&from)?.layers;
+        let thread = self.read()?.ok_or_else(empty)?;
+        let files = layered::files(&thread)?;
+        layered::settle(&place, files, &pool)?;
+        let from = thread.find(from.or(thread.head()).ok_or_else(empty)?)?.layers.clone();
         let to = match to {
-            Some(id) => session.find(id)?.layers,
-            None => {
-                let files = session.files()?;
-                [files.upper.clone()].into_iter().chain(files.lower.clone()).collect()
-            }
+            Some(id) => thread.find(id)?.layers.clone(),
+            None => [files.upper.clone()].into_iter().chain(files.lower.clone()).collect(),
         };
         let mut table = Table::default();
-        let (from, to) = (table.open(&session.pool, &from)?, table.open(&session.pool, &to)?);
+        let (from, to) = (table.open(&pool, &from)?, table.open(&pool, &to)?);
         Ok(diff::diff(&table, &from, &to)?)
     }
 

@@ -27,7 +27,7 @@ pub struct InUse {
     files: Option<Files>,
     runner: Option<PathBuf>,
     /// The layer that takes what is written, ours by its lock.
-    _claim: Option<OwnedFd>,
+    claim: Option<OwnedFd>,
     lock: Lock,
 }
 
@@ -63,7 +63,7 @@ impl Store {
             claim = if writes { layered::claim(id, files, &pool)? } else { None };
         }
         state::touch(lock.file());
-        Ok(InUse { workspaces, place, record, files, runner: self.runner.clone(), _claim: claim, lock })
+        Ok(InUse { workspaces, place, record, files, runner: self.runner.clone(), claim, lock })
     }
 }
 
@@ -79,13 +79,15 @@ impl InUse {
         }
     }
 
-    /// The files, to read and to write. Of a workspace with checkpoints that was opened to read, they are read-only.
+    /// The files, confined. Of a workspace with checkpoints that was opened to read, they are read-only. As long as the tree
+    /// or a clone of it lives, the workspace is in use.
     ///
     /// # Errors
     /// [`Error::Overlay`] when the layers of one with checkpoints can't be mounted.
-    pub fn tree(&self) -> Result<Tree, Error> {
-        let tree = Tree::from_descriptor(self.directory(self._claim.is_some())?);
-        tree.map_err(|error| Error::invalid("the workspace's files", error.to_string()))
+    pub fn into_files(self) -> Result<Tree, Error> {
+        let tree = Tree::from_descriptor(self.directory(self.claim.is_some())?);
+        let tree = tree.map_err(|error| Error::invalid("the workspace's files", error.to_string()))?;
+        Ok(tree.keeping(self))
     }
 
     /// The directory of the files.

@@ -100,7 +100,7 @@ fn short(bytes: u64) -> String {
 }
 
 /// Milliseconds since 1970 as a date and a time in UTC.
-fn time(milliseconds: u64) -> String {
+pub(in crate::cli) fn time(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // A calendar that begins with the first of March of year 0, so that leap days come last: of 400 years each, with
