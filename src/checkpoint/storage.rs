@@ -50,14 +50,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn names(&self) -> Result<Vec<String>, Error>;
 }
 
+/// Each thread by its name, with its states by their checkpoints' ids.
+type Kept = BTreeMap<String, (Thread, BTreeMap<String, Value>)>;
+
 /// Threads in the memory of this process.
 #[derive(Debug, Default)]
 pub struct Memory {
-    threads: Mutex<BTreeMap<String, (Thread, BTreeMap<String, Value>)>>,
+    threads: Mutex<Kept>,
 }
 
 impl Memory {
-    fn with<T>(&self, look: impl FnOnce(&mut BTreeMap<String, (Thread, BTreeMap<String, Value>)>) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> T {
         // Each change is made on a copy and put in as a whole, so what a panic left is whole too.
         look(&mut self.threads.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -305,7 +305,7 @@ impl Checkpoints<'_> {
     pub fn remove(&self, checkpoint: &str) -> Result<(), checkpoint::Error> {
         let mut session = Session::begin(self.store, self.id, false)?;
         let missing = || checkpoint::Error::NotFound { id: checkpoint.to_owned() };
-        session.parts().map_err(|_| missing())?.0.remove(checkpoint)?;
+        session.parts().map_err(|_empty| missing())?.0.remove(checkpoint)?;
         session.commit(&Vec::new())?;
         session.end();
         Ok(())

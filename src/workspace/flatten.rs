@@ -162,7 +162,7 @@ fn attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
         other => other?,
     };
     for name in names[..length].split(|byte| *byte == 0).filter(|name| is_taken(name)) {
-        let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+        let name = CString::new(name).map_err(|_has_a_nul| Errno::INVAL)?;
         let mut value = vec![0u8; 64 << 10];
         let length = rustix::fs::fgetxattr(from, name.as_c_str(), &mut value)?;
         rustix::fs::fsetxattr(to, name.as_c_str(), &value[..length], XattrFlags::empty())?;

@@ -186,7 +186,7 @@ fn absolute(path: PathBuf) -> Result<AbsolutePath, Error> {
     let shown = path.display().to_string();
     path.into_os_string()
         .into_string()
-        .map_err(|_| "it is not UTF-8".to_owned())
+        .map_err(|_path| "it is not UTF-8".to_owned())
         .and_then(|text| AbsolutePath::try_from(text).map_err(|error| error.to_string()))
         .map_err(|reason| Error::invalid(format!("the path `{shown}`"), reason))
 }

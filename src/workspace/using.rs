@@ -151,7 +151,7 @@ impl Drop for InUse {
 fn path(path: PathBuf) -> Result<AbsolutePath, Error> {
     let shown = path.display().to_string();
     let refused = |reason: String| Error::invalid(format!("the path `{shown}`"), reason);
-    let text = path.into_os_string().into_string().map_err(|_| refused("it is not UTF-8".to_owned()))?;
+    let text = path.into_os_string().into_string().map_err(|_path| refused("it is not UTF-8".to_owned()))?;
     AbsolutePath::try_from(text).map_err(|error| refused(error.to_string()))
 }
 
