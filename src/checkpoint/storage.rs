@@ -50,6 +50,33 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn names(&self) -> Result<Vec<String>, Error>;
 }
 
+impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
+    fn read(&self, thread: &str) -> Result<Option<Thread>, Error> {
+        (**self).read(thread)
+    }
+
+    fn state(&self, thread: &str, id: &str) -> Result<Option<Value>, Error> {
+        (**self).state(thread, id)
+    }
+
+    fn change(
+        &self,
+        thread: &str,
+        retention: Retention,
+        change: &mut dyn FnMut(&mut Thread) -> Result<States, Error>,
+    ) -> Result<(), Error> {
+        (**self).change(thread, retention, change)
+    }
+
+    fn delete(&self, thread: &str) -> Result<(), Error> {
+        (**self).delete(thread)
+    }
+
+    fn names(&self) -> Result<Vec<String>, Error> {
+        (**self).names()
+    }
+}
+
 /// Each thread by its name, with its states by their checkpoints' ids.
 type Kept = BTreeMap<String, (Thread, BTreeMap<String, Value>)>;
 

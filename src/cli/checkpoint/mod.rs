@@ -162,7 +162,7 @@ struct Fork {
     /// The id of the new workspace
     #[arg(value_name = "NEW")]
     to: String,
-    /// The checkpoint's id (default: the files as they are now)
+    /// A checkpoint (default: the files as they are)
     #[arg(long, value_name = "ID")]
     checkpoint: Option<String>,
     /// Print one JSON object, as `rollback --json` does
