@@ -5,12 +5,13 @@
 //! does it, if the process that began was killed in between.
 
 use super::error::{Doing, Error};
+use super::lock::{self, Lock};
 use super::pool::{self, Pool};
 use super::record::{Layout, Record};
 use super::state::{DATA, Place};
 use crate::checkpoint::{self, Files, Thread, ThreadDir};
 use pinfold_runner::{Layers, Workspace};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 /// The directory of the thread, beside the record.
 pub(super) const THREAD: &str = "thread";
@@ -72,14 +73,12 @@ pub(super) fn workspace(files: &Files, pool: &Pool) -> Result<Workspace, Error> 
 
 /// Claims the layer that takes what is written, for as long as what is answered lives. overlayfs must have it once only
 /// at a time, and what several would write to one is undefined.
-pub(super) fn claim(id: &str, files: &Files, pool: &Pool) -> Result<Option<OwnedFd>, Error> {
+pub(super) fn claim(id: &str, files: &Files, pool: &Pool) -> Result<Option<Lock>, Error> {
     if files.lower.is_empty() {
         return Ok(None);
     }
     let layer = pool.layer(&files.upper)?;
-    if super::lock::claim(layer.as_fd()).doing(|| format!("lock the layer `{}`", files.upper))? {
-        return Ok(Some(layer));
-    }
+    let claimed = lock::claim_now(layer).doing(|| format!("lock the layer `{}`", files.upper))?;
     let why = "somebody works in it, and a workspace with checkpoints takes one at a time";
-    Err(Error::Busy { id: id.to_owned(), why })
+    claimed.map(Some).ok_or_else(|| Error::Busy { id: id.to_owned(), why })
 }

@@ -79,9 +79,10 @@ impl<'a> Session<'a> {
             return Err(Error::Busy { id: self.id.to_owned(), why }.into());
         }
         let data = self.place.data()?;
+        let has_overlays = self.has_overlays(data.as_fd())?;
         let lowest = self.pool.make_empty()?;
         let mut files = Files { upper: lowest.clone(), lower: Vec::new(), base: None, adopts: Some(lowest.clone()) };
-        if self.has_overlays(data.as_fd())? {
+        if has_overlays {
             files.upper = self.pool.make(data.as_fd())?;
             files.lower = vec![lowest];
         }

@@ -27,7 +27,7 @@ pub struct InUse {
     files: Option<Files>,
     runner: Option<PathBuf>,
     /// The layer that takes what is written, ours by its lock.
-    claim: Option<OwnedFd>,
+    claim: Option<Lock>,
     lock: Lock,
 }
 

@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 
 /// A store with a runner that is refused to mount anything.
 fn denied(home: &Home) -> Store {
-    let text = "#!/bin/sh\ncat > /dev/null\necho '{\"version\":1,\"id\":\"\",\"status\":\"failed\",\"error\":{\"code\":\"mount\",\"message\":\"denied\",\"hint\":null}}'\nexit 125\n";
+    let answer =
+        serde_json::to_string(&pinfold::Outcome::failed("", pinfold::Failure::new("mount", "denied"))).unwrap();
+    let text = format!("#!/bin/sh\n/bin/cat > /dev/null\necho '{answer}'\nexit 125\n");
     let runner = home.scratch.file("denied", text);
     std::fs::set_permissions(&runner, std::fs::Permissions::from_mode(0o755)).unwrap();
     home.store().with_runner(runner)

@@ -12,7 +12,7 @@ use std::os::unix::fs::symlink;
 fn marks_in_what_was_one_directory_lead_to_nothing_outside_and_hide_nothing_of_anybody_else() {
     let home = Home::new();
     let data = home.create("ws");
-    let secret = home.scratch.file("secret", "secret");
+    let secret = home.scratch.file("secret", "classified");
     for name in ["dir", "opaque", "white"] {
         fs::create_dir(data.join(name)).unwrap();
         fs::write(data.join(name).join("inner"), name).unwrap();
@@ -42,9 +42,9 @@ fn marks_in_what_was_one_directory_lead_to_nothing_outside_and_hide_nothing_of_a
     let store = home.store();
     let first = save(&store, "ws", "first");
     let look = "for f in f origin dir/inner opaque/inner; do cat $f; echo; done; \
-                (cat meta; cat white/inner; cat link; ls dir opaque etc/passwd) 2>&1 | grep -c -e secret -e passwd: -e root || true";
+                (cat meta; cat white/inner; cat link; ls dir opaque etc/passwd) 2>&1 | grep -c -e classified -e passwd: -e root || true";
     let seen = script(&home, "ws", look);
-    assert!(seen.starts_with("f\norigin\ndir\nopaque\n") && !seen.contains("secret\n"), "{seen}");
+    assert!(seen.starts_with("f\norigin\ndir\nopaque\n") && !seen.contains("classified"), "{seen}");
     // In further layers, in what is compared, joined, forked and exported.
     script(&home, "ws", "echo two > f; rm -r opaque; mkdir opaque; rm gone");
     let second = save(&store, "ws", "second");
@@ -58,7 +58,7 @@ fn marks_in_what_was_one_directory_lead_to_nothing_outside_and_hide_nothing_of_a
     let archive = home.scratch.text("out.tar");
     let (code, _, words) = home.run(&["export", "ws", &archive]);
     assert!(code == 0, "{words}");
-    assert!(!fs::read(&archive).unwrap().windows(6).any(|bytes| bytes == b"secret"), "but the link, by its own name");
+    assert!(!fs::read(&archive).unwrap().windows(10).any(|bytes| bytes == b"classified"));
 }
 
 #[test]
@@ -108,10 +108,10 @@ fn layers_and_what_tells_of_them_are_out_of_a_sandboxs_reach() {
     let store = home.store();
     write(&store, "ws", "one");
     save(&store, "ws", "first");
-    let text = "ls -d /.layers /layers 2>/dev/null; find / -xdev -name thread.json 2>/dev/null; ls /workspace/.. ; \
-                grep -c -e layers -e workspaces /proc/self/mountinfo /proc/1/mountinfo 2>/dev/null | grep -v ':0' ; true";
+    let text = "ls -d /.layers /layers 2> /dev/null || true; find / -xdev -name thread.json 2> /dev/null || true; \
+                ls /workspace/..; grep -e /layers -e workspaces/ /proc/self/mountinfo || true";
     let seen = script(&home, "ws", text);
-    assert!(!seen.contains("layers") && !seen.contains("thread.json") && !seen.contains("mountinfo"), "{seen}");
+    assert!(!seen.contains("layers") && !seen.contains("thread.json"), "{seen}");
 }
 
 #[test]
