@@ -11,6 +11,7 @@ mod threads; // states without files
 
 use crate::sandbox::Scratch;
 use crate::workspaces::{Home, finish};
+use pinfold::Workspace;
 use pinfold::checkpoint::{Filter, New};
 use pinfold::workspace::{Change, Difference, Mechanism, Store};
 use serde_json::json;
@@ -30,9 +31,14 @@ fn read(store: &Store, id: &str) -> String {
     String::from_utf8(files.read("f").unwrap()).unwrap()
 }
 
-/// Writes the file `f`.
+/// Writes the file `f`, as a sandbox would: into the uppermost layer, if there are layers.
 fn write(store: &Store, id: &str, text: &str) {
-    store.open(id).unwrap().into_files().unwrap().write("f", text).unwrap();
+    let workspace = store.open(id).unwrap();
+    let path = match workspace.workspace().unwrap() {
+        Workspace::Layered(layers) => format!("{}/files/f", layers.path),
+        one => format!("{}/f", one.directory().unwrap()),
+    };
+    fs::write(path, text).unwrap();
 }
 
 fn save(store: &Store, id: &str, label: &str) -> String {
@@ -216,8 +222,7 @@ fn a_thread_of_any_length_stays_within_what_the_kernel_mounts() {
     let store = home.store();
     let mut first = None;
     for number in 0..150 {
-        // Written as a sandbox would, without the cost of one: the uppermost layer is the one with a place to work in.
-        let pinfold::Workspace::Layered(now) = store.open("ws").unwrap().workspace().unwrap() else {
+        let Workspace::Layered(now) = store.open("ws").unwrap().workspace().unwrap() else {
             write(&store, "ws", "0");
             first = Some(save(&store, "ws", "0"));
             continue;

@@ -3,10 +3,15 @@
 use super::{layers, read, read_checkpoint, save, write};
 use crate::faults::can_trace;
 use crate::sandbox::kill;
-use crate::workspaces::crash::{STEPS, killed_at};
+use crate::workspaces::crash::killed_at;
 use crate::workspaces::{Home, finish, ids};
 use pinfold::checkpoint::Filter;
+use std::fs;
 use std::time::Duration;
+
+/// The system calls after which something else is on disk, or before which something is not yet.
+const STEPS: [&str; 9] =
+    ["mkdirat", "write", "fsync", "renameat", "renameat2", "unlinkat", "linkat", "fchmod", "utimensat"];
 
 /// Kills `pinfold checkpoint ARGS` at each step in turn, each time from the same beginning, and looks at what is left.
 fn at_every_step(args: &[&str], begin: impl Fn(&Home), look: impl Fn(&Home, bool)) {
@@ -26,7 +31,7 @@ fn at_every_step(args: &[&str], begin: impl Fn(&Home), look: impl Fn(&Home, bool
             // Whatever was left, the workspace works, and all of it can be removed.
             write(&home.store(), "ws", "after");
             let last = save(&home.store(), "ws", "after");
-            assert_eq!(read_checkpoint(&home.store(), "ws", &last), "after");
+            assert_eq!(in_layers(&home, &last), "after");
             for id in ids(&home.store()).0 {
                 home.store().remove(&id, false).unwrap();
             }
@@ -37,7 +42,19 @@ fn at_every_step(args: &[&str], begin: impl Fn(&Home), look: impl Fn(&Home, bool
             }
         }
     }
-    assert!(kills > 10, "{args:?}: {kills}");
+    assert!(kills > 5, "{args:?}: {kills}");
+}
+
+/// What the file of a checkpoint says, without a mount and without waiting for a disk: in the uppermost layer that has it.
+fn in_layers(home: &Home, checkpoint: &str) -> String {
+    let workspaces = home.state().join("workspaces");
+    let place = home.store().show("ws").unwrap().key;
+    let thread = fs::read(workspaces.join(place).join("thread/thread.json")).unwrap();
+    let thread: serde_json::Value = serde_json::from_slice(&thread).unwrap();
+    let entries = thread["entries"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["id"] == checkpoint).unwrap();
+    let file = |layer: &serde_json::Value| workspaces.join("layers").join(layer.as_str().unwrap()).join("files/f");
+    entry["layers"].as_array().unwrap().iter().find_map(|layer| fs::read_to_string(file(layer)).ok()).unwrap()
 }
 
 /// The labels of all checkpoints, the oldest first, each with what its file says.
@@ -46,7 +63,7 @@ fn contents(home: &Home) -> Vec<(String, String)> {
     let filter = Filter { oldest_first: true, ..Filter::default() };
     let told = |c: pinfold::checkpoint::Checkpoint| {
         let label = c.labels.into_iter().next().unwrap_or_else(|| format!("{:?}", c.cause));
-        (label, read_checkpoint(&store, "ws", &c.id))
+        (label, in_layers(home, &c.id))
     };
     store.checkpoints("ws").list(filter).unwrap().into_iter().map(told).collect()
 }

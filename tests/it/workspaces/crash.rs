@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// The system calls after which something else is on disk, or before which something is not yet.
-pub(crate) const STEPS: [&str; 9] =
+const STEPS: [&str; 9] =
     ["mkdirat", "openat", "flock", "write", "fsync", "renameat", "renameat2", "unlinkat", "futimens"];
 
 /// Kills `pinfold ARGS` as it enters a system call for the nth time: true when it lived to its end, which it
