@@ -126,7 +126,11 @@ fn is_same_file(
 }
 
 fn has_same_content(table: &Table, path: &[u8], one: usize, other: usize) -> Result<bool, Errno> {
-    let open = |layer| merge::opened(table.root(layer), path, OFlags::RDONLY | OFlags::NONBLOCK).map(File::from);
+    let open = |layer| -> Result<File, Errno> {
+        let opened = merge::opened(table.root(layer), path)?;
+        let copy = opened.file.try_clone().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        Ok(File::from(copy))
+    };
     let (mut one, mut other) = (open(one)?, open(other)?);
     let (mut first, mut second) = (vec![0; 128 << 10], vec![0; 128 << 10]);
     loop {

@@ -101,11 +101,11 @@ impl Flatten<'_> {
         }
         match file::kind(stat) {
             FileType::RegularFile => {
-                let source = merge::opened(from, name.to_bytes(), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+                let source = merge::opened(from, name.to_bytes())?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
-                copy_content(&source, &target)?;
-                put_on(source.as_fd(), target.as_fd(), stat)
+                copy_content(&source.file, &target)?;
+                put_on(source.file.as_fd(), target.as_fd(), stat)
             }
             FileType::Symlink => {
                 let text = rustix::fs::readlinkat(from, name, Vec::new())?;

@@ -8,8 +8,9 @@
 use super::error::{Doing, Error};
 use super::file;
 use super::pool::Pool;
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -21,6 +22,18 @@ pub(super) const OPAQUE: &str = "user.overlay.opaque";
 #[derive(Debug, Default)]
 pub(super) struct Table {
     roots: Vec<(String, OwnedFd)>,
+    /// Directories that their owner may not read or pass, and may for as long as this lives; with their permissions.
+    opened_up: RefCell<BTreeMap<(usize, Vec<u8>), u32>>,
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // What is deeper comes later in the order, and first here.
+        for ((layer, path), mode) in self.opened_up.borrow().iter().rev() {
+            let pinned = file::open_beneath(self.root(*layer).as_fd(), path, OFlags::PATH);
+            let _its_owner_can_too = pinned.and_then(|pinned| set_mode(&pinned, *mode));
+        }
+    }
 }
 
 /// One name in a merged directory.
@@ -66,9 +79,21 @@ impl Table {
         Ok(numbers)
     }
 
-    /// Opens a directory of a layer, and where its owner took his own right to read it, takes it back for a moment.
+    /// Opens a directory of a layer, also where its owner, who we are, has no right to read or to pass it.
     pub(super) fn directory(&self, layer: usize, path: &[u8]) -> Result<OwnedFd, Errno> {
-        opened(self.root(layer), path, OFlags::RDONLY | OFlags::DIRECTORY)
+        let open = || {
+            let dir = file::open_beneath(self.root(layer).as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            // To pass it is another right than to read it.
+            rustix::fs::accessat(&dir, ".", Access::EXEC_OK, AtFlags::empty()).map(|()| dir)
+        };
+        match open() {
+            Err(Errno::ACCESS) => {}
+            other => return other,
+        }
+        let pinned = file::open_beneath(self.root(layer).as_fd(), path, OFlags::PATH)?;
+        let mode = open_up(&pinned, FileType::Directory)?;
+        self.opened_up.borrow_mut().entry((layer, path.to_vec())).or_insert(mode);
+        open()
     }
 
     pub(super) fn root(&self, layer: usize) -> &OwnedFd {
@@ -82,9 +107,16 @@ impl Table {
             for layer in layers {
                 let dir = self.directory(*layer, path)?;
                 for name in file::names(dir.as_fd())? {
-                    let stat = file::stat(dir.as_fd(), name.as_c_str())?;
+                    let mut stat = match file::stat(dir.as_fd(), name.as_c_str()) {
+                        // A sandbox works in the uppermost layer meanwhile.
+                        Err(Errno::NOENT) => continue,
+                        other => other?,
+                    };
                     let is_directory = file::kind(&stat) == FileType::Directory;
                     let path = below(path, name.to_bytes());
+                    if let Some(mode) = self.opened_up.borrow().get(&(*layer, path.clone())) {
+                        stat.st_mode = stat.st_mode & !0o7777 | mode;
+                    }
                     let is_closed = || is_opaque(self.directory(*layer, &path)?.as_fd());
                     match merged.get_mut(&name) {
                         Some(Merged::Directory { found, .. }) if !found.is_closed => {
@@ -116,24 +148,58 @@ impl Table {
     }
 }
 
-/// Opens something of ours beneath a directory. Who made it may have taken away our right to read it, which as its owner
-/// we give us back for as long as it takes to open it.
-pub(super) fn opened(root: &OwnedFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+/// An open file. If who made it had taken away our right to read it, that is given back as long as this lives: attributes
+/// can't be read without, through no descriptor.
+pub(super) struct Opened {
+    pub(super) file: OwnedFd,
+    closed: Option<(OwnedFd, u32)>,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some((pinned, mode)) = &self.closed {
+            let _its_owner_can_too = set_mode(pinned, *mode);
+        }
+    }
+}
+
+/// Opens a file beneath a directory, also where its owner, who we are, has no right to read it.
+pub(super) fn opened(root: &OwnedFd, path: &[u8]) -> Result<Opened, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     match file::open_beneath(root.as_fd(), path, flags) {
         Err(Errno::ACCESS) => {}
-        other => return other,
+        other => return other.map(|file| Opened { file, closed: None }),
     }
-    let found = file::open_beneath(root.as_fd(), path, OFlags::PATH)?;
-    let stat = rustix::fs::fstat(&found)?;
-    if !matches!(file::kind(&stat), FileType::RegularFile | FileType::Directory) {
+    let pinned = file::open_beneath(root.as_fd(), path, OFlags::PATH)?;
+    let mode = open_up(&pinned, FileType::RegularFile)?;
+    let reopened = rustix::fs::open(through(&pinned), flags | OFlags::CLOEXEC, Mode::empty());
+    let closed = Some((pinned, mode));
+    match reopened {
+        Ok(file) => Ok(Opened { file, closed }),
+        Err(errno) => {
+            let _first_error_counts = closed.map(|(pinned, mode)| set_mode(&pinned, mode));
+            Err(errno)
+        }
+    }
+}
+
+/// Lets its owner read what is pinned, if it is of this kind. Answers what its permissions were.
+fn open_up(pinned: &OwnedFd, kind: FileType) -> Result<u32, Errno> {
+    let stat = rustix::fs::fstat(pinned)?;
+    if file::kind(&stat) != kind {
         return Err(Errno::ACCESS);
     }
-    let through = format!("/proc/self/fd/{}", found.as_raw_fd());
-    let mode = stat.st_mode & 0o7777;
-    rustix::fs::chmod(&through, Mode::from_raw_mode(mode | 0o500))?;
-    let opened = rustix::fs::open(&through, flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
-    rustix::fs::chmod(&through, Mode::from_raw_mode(mode))?;
-    opened
+    set_mode(pinned, stat.st_mode | 0o700)?;
+    Ok(stat.st_mode & 0o7777)
+}
+
+/// fchmod(2) takes no O_PATH descriptor.
+fn set_mode(pinned: &OwnedFd, mode: u32) -> Result<(), Errno> {
+    rustix::fs::chmod(through(pinned), Mode::from_raw_mode(mode & 0o7777))
+}
+
+fn through(pinned: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", pinned.as_raw_fd())
 }
 
 pub(super) fn is_whiteout(stat: &Stat) -> bool {
