@@ -36,9 +36,8 @@ impl Destination {
             return refuse(path, source);
         }
         let real = real_path(Path::new(path)).at(Step::OpenArtifactDirectory, path)?;
-        let workspace = job.workspace.directory();
         let writable = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
-        for source in workspace.into_iter().chain(writable) {
+        for source in job.workspace.written().chain(writable) {
             let source_path = std::fs::canonicalize(source.as_str()).at(Step::OpenSource, source.as_str())?;
             if real.starts_with(&source_path) {
                 return refuse(path, source.as_str());

@@ -27,6 +27,15 @@ impl Workspace {
             Self::Temp | Self::Tmpfs => None,
         }
     }
+
+    /// All directories of the host in which there is what the command wrote, or an earlier one.
+    pub fn written(&self) -> impl Iterator<Item = &AbsolutePath> {
+        let lower = match self {
+            Self::Layered(layers) => &layers.lower[..],
+            Self::Temp | Self::Tmpfs | Self::Path(_) => &[],
+        };
+        self.directory().into_iter().chain(lower)
+    }
 }
 
 /// The most layers below the uppermost. overlayfs takes 500, and their names together a page of memory.

@@ -59,9 +59,8 @@ pub(crate) fn open_named(job: &Job, path: &str, step: Step) -> Result<OwnedFd, S
 /// The directory of the host that the sandbox may write to and that `path` lies below, with the rest of the path. By
 /// components, so that no spelling of a path slips through.
 pub(crate) fn below_writable<'a>(job: &'a Job, path: &'a str) -> Option<(&'a str, &'a Path)> {
-    let workspace = job.workspace.directory();
     let writable = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
-    workspace.into_iter().chain(writable).find_map(|base| {
+    job.workspace.written().chain(writable).find_map(|base| {
         let rest = Path::new(path).strip_prefix(base.as_str()).ok()?;
         (rest.components().next().is_some()).then_some((base.as_str(), rest))
     })

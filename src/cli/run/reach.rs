@@ -6,9 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// The directory through which the command can reach `path`, if there is one: the workspace or a writable mount.
 pub(super) fn through<'a>(job: &'a Job, path: &Path) -> Option<&'a AbsolutePath> {
-    let workspace = job.workspace.directory();
     let mounts = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
-    let directories: Vec<_> = workspace.into_iter().chain(mounts).collect();
+    let directories: Vec<_> = job.workspace.written().chain(mounts).collect();
     holding(&directories, path)
 }
 
