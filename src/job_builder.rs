@@ -131,6 +131,15 @@ impl JobBuilder {
         })
     }
 
+    /// Works in a stored workspace, which is to stay in use until the job has ended.
+    pub fn stored(self, workspace: &crate::workspace::InUse) -> Self {
+        self.set(|job| {
+            let named = workspace.workspace();
+            job.workspace = named.map_err(|error| refusal("workspace", &error))?;
+            Ok(())
+        })
+    }
+
     /// Keeps the workspace in memory, where it counts towards the memory limit.
     pub fn workspace_in_memory(self) -> Self {
         self.with(|job| job.workspace = Workspace::Tmpfs)

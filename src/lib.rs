@@ -67,6 +67,7 @@
 
 mod answer;
 mod byte_size;
+pub mod checkpoint;
 mod duration;
 mod error;
 pub mod files;
@@ -98,7 +99,7 @@ pub use crate::stdio::{SandboxStderr, SandboxStdin, SandboxStdout, Stdin, Stdio}
 pub use pinfold_runner::{
     AbsolutePath, Argv, ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, CONTRACT_VERSION, CgroupVersion,
     Content, ControlMessage, Cpuset, Cwd, Environment, Failure, FileEntry, Groups, InvalidValue, Isolation, Job,
-    JobError, Lifetime, Limit, Limits, MAX_JOB_BYTES, Mechanism, MemoryUse, Mode, Mount, Network, NetworkFence,
-    Outcome, Requirement, Root, RunnerOptions, SandboxId, Seccomp, Status, Usage, User, WORKSPACE, Workspace,
-    WorkspaceMechanism, WorkspacePath,
+    JobError, Layers, Lifetime, Limit, Limits, MAX_JOB_BYTES, MAX_LAYERS, Mechanism, MemoryUse, Mode, Mount, Network,
+    NetworkFence, Outcome, Requirement, Root, RunnerOptions, SandboxId, Seccomp, Status, Usage, User, WORKSPACE,
+    Workspace, WorkspaceFiles, WorkspaceMechanism, WorkspacePath,
 };

@@ -7,7 +7,7 @@ use crate::sys::file::{self, Resolve};
 use crate::sys::{self, Errno};
 use crate::tree;
 use crate::view::below_writable;
-use pinfold_runner::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, Content, Job, Workspace};
+use pinfold_runner::{ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, Content, Job};
 use sha2::{Digest, Sha256};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,12 +36,8 @@ impl Destination {
             return refuse(path, source);
         }
         let real = real_path(Path::new(path)).at(Step::OpenArtifactDirectory, path)?;
-        let workspace = match &job.workspace {
-            Workspace::Path(workspace) => Some(workspace),
-            _ => None,
-        };
         let writable = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
-        for source in workspace.into_iter().chain(writable) {
+        for source in job.workspace.written().chain(writable) {
             let source_path = std::fs::canonicalize(source.as_str()).at(Step::OpenSource, source.as_str())?;
             if real.starts_with(&source_path) {
                 return refuse(path, source.as_str());

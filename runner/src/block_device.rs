@@ -7,7 +7,7 @@ use crate::failure::{At, Step, StepError};
 use crate::plan::Plan;
 use crate::sys::{Errno, file};
 use crate::view;
-use pinfold_runner::{Root, Workspace};
+use pinfold_runner::Root;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -67,10 +67,8 @@ pub(crate) fn under_view(
         mounts.below(&open(source, Step::OpenSource)?, source, &mut disks)?;
     }
     if let Some(workspace) = workspace {
-        let shown = match &plan.job.workspace {
-            Workspace::Path(path) => path.as_str(),
-            Workspace::Temp | Workspace::Tmpfs => "the temporary workspace",
-        };
+        let named = plan.job.workspace.directory();
+        let shown = named.map_or("the temporary workspace", |path| path.as_str());
         mounts.below(workspace, shown, &mut disks)?;
     }
     if let Some(tmp) = tmp {

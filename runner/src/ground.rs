@@ -6,10 +6,10 @@ use crate::plan::Plan;
 use crate::state::{Slot, State};
 use crate::sys::{Errno, file};
 use crate::watch::Disk;
-use crate::{block_device, cgroup, identity, landlocked, processes, quota, tree};
+use crate::{block_device, cgroup, identity, landlocked, processes, quota, tree, view};
 use pinfold_runner::{
     CgroupVersion, Failure, Groups, Isolation, Lifetime, Limit, Limits, Mechanism, Mode, NetworkFence, Requirement,
-    Workspace, WorkspaceMechanism,
+    Workspace, WorkspaceFiles, WorkspaceMechanism,
 };
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -117,8 +117,8 @@ fn disk_watch(plan: &Plan<'_>, workspace: Option<&OwnedFd>, tmp: Option<OwnedFd>
     let (Some(workspace), true) = (workspace, plan.room.is_limited()) else { return Ok(None) };
     let is_empty = plan.job.workspace == Workspace::Temp;
     let root = workspace.try_clone().map_err(Errno::from).at(Step::OpenWorkspace, "its size")?;
-    let disk = Disk::new(root, plan.room, is_empty).at(Step::OpenWorkspace, "its size")?;
-    Ok(Some(disk.with(tmp)))
+    let disk = Disk::new(root, plan.room, is_empty).at(Step::OpenWorkspace, "its size")?.with(tmp);
+    Ok(Some(if matches!(plan.job.workspace, Workspace::Layered(_)) { disk.seen_through_overlay() } else { disk }))
 }
 
 /// Opens the workspace's directory on the host: made here when it is temporary.
@@ -129,6 +129,7 @@ fn open_workspace(plan: &Plan<'_>, slot: &Slot) -> Result<Option<OwnedFd>, StepE
             let flags = libc::O_RDONLY | libc::O_DIRECTORY;
             file::open(path.as_str(), flags).map(Some).at(Step::OpenWorkspace, path.as_str())
         }
+        Workspace::Layered(layers) => view::layers::uppermost(layers).map(Some),
         Workspace::Temp => {
             // Where its own path leads to it, nobody else may come along.
             let mode = if plan.is_landlocked() { 0o700 } else { 0o755 };
@@ -205,6 +206,11 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups, has_quota: bool) -> Isolation {
             Workspace::Tmpfs => WorkspaceMechanism::Tmpfs,
             _ if plan.room.bytes.is_some() => on_disk,
             _ => WorkspaceMechanism::None,
+        },
+        workspace_files: match plan.job.workspace {
+            Workspace::Tmpfs => WorkspaceFiles::Memory,
+            Workspace::Temp | Workspace::Path(_) => WorkspaceFiles::Directory,
+            Workspace::Layered(_) => WorkspaceFiles::Overlay,
         },
         workspace_inodes: match plan.job.workspace {
             Workspace::Tmpfs if limits.workspace_inodes != Some(Limit::Max) => WorkspaceMechanism::Tmpfs,

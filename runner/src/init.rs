@@ -168,9 +168,10 @@ pub(crate) fn receive_gauge(socket: BorrowedFd<'_>) -> Vec<OwnedFd> {
     }
 }
 
-/// Artifacts of a workspace in memory can only be read through a descriptor that outlives the mount namespace.
+/// Artifacts of a workspace in memory, or of an overlay, can only be read through a descriptor that outlives the mount
+/// namespace.
 fn hand_out_workspace(plan: &Plan<'_>, socket: BorrowedFd<'_>) -> Result<(), StepError> {
-    if plan.job.artifacts.is_none() || plan.job.workspace != Workspace::Tmpfs {
+    if plan.job.artifacts.is_none() || !matches!(plan.job.workspace, Workspace::Tmpfs | Workspace::Layered(_)) {
         return Ok(());
     }
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;

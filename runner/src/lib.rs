@@ -12,13 +12,15 @@ pub use contract::content::Content;
 pub use contract::cpuset::Cpuset;
 pub use contract::held::{Ask, HeldFigures, MAX_HELD_MESSAGE, Notice, check_exec, no_limits_of_its_own};
 pub use contract::isolation::{
-    CgroupVersion, Groups, Isolation, Lifetime, Mechanism, Mode, NetworkFence, Requirement, WorkspaceMechanism,
+    CgroupVersion, Groups, Isolation, Lifetime, Mechanism, Mode, NetworkFence, Requirement, WorkspaceFiles,
+    WorkspaceMechanism,
 };
-pub use contract::job::{FileEntry, Job, JobError, Mount, Network, Root, Seccomp, Workspace};
+pub use contract::job::{FileEntry, Job, JobError, Mount, Network, Root, Seccomp};
 pub use contract::limit::{Limit, Limits};
 pub use contract::options::{ControlMessage, RunnerOptions};
 pub use contract::outcome::{Failure, MemoryUse, Outcome, Status, Usage};
 pub use contract::text::{AbsolutePath, Argv, Cwd, Environment, InvalidValue, SandboxId, User, WorkspacePath};
+pub use contract::workspace::{Layers, MAX_LAYERS, Workspace};
 
 /// The version of the contract that this build speaks: the `version` of jobs and results.
 pub const CONTRACT_VERSION: u32 = 1;

@@ -67,6 +67,9 @@ fn main() -> u8 {
     if options.sweep {
         return sweep();
     }
+    if options.view {
+        return view();
+    }
     match run_job(&options, &start) {
         Ok(outcome) => answer(&outcome),
         Err((id, failure)) => answer(&Outcome::failed(id, failure)),
@@ -78,6 +81,19 @@ fn sweep() -> u8 {
     match state::State::open().and_then(|state| state.sweep()) {
         Ok(()) => 0,
         Err(error) => answer(&Outcome::failed("", error.into())),
+    }
+}
+
+/// Hands out a detached mount of layers. What is on stdout then is an error.
+fn view() -> u8 {
+    let shown = plan::check_kernel().and_then(|()| {
+        let json = read_job()?;
+        let wanted = serde_json::from_slice(&json).map_err(|error| Failure::new("bad_job", error.to_string()))?;
+        Ok(view::detached::hand_out(&wanted)?)
+    });
+    match shown {
+        Ok(()) => 0,
+        Err(failure) => answer(&Outcome::failed("", failure)),
     }
 }
 

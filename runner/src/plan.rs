@@ -85,8 +85,7 @@ impl<'a> Plan<'a> {
             room: room(job),
             policy,
             held,
-            forbids_set_id: matches!(job.workspace, Workspace::Path(_))
-                || job.mounts.iter().any(|mount| mount.writable),
+            forbids_set_id: job.workspace.directory().is_some() || job.mounts.iter().any(|mount| mount.writable),
             terminal,
             others_of_user,
             landlock,
@@ -175,7 +174,7 @@ fn check_targets(job: &Job) -> Result<(), Failure> {
 fn room(job: &Job) -> Room {
     let (bytes, inodes) = match job.workspace {
         Workspace::Temp => (Limit::At(1 << 30), Limit::At(1 << 20)),
-        Workspace::Path(_) => (Limit::Max, Limit::Max),
+        Workspace::Path(_) | Workspace::Layered(_) => (Limit::Max, Limit::Max),
         // It has its size, and nothing on disk.
         Workspace::Tmpfs => return Room::default(),
     };

@@ -21,7 +21,7 @@ use crate::view::caller_trees;
 use crate::wait::{self, Ending, Told, Watched};
 use crate::watch::{Cpu, Memory, Watch};
 use crate::{cgroup, held, identity, landlocked, verdict};
-use pinfold_runner::{Failure, Job, Outcome, Root, Workspace};
+use pinfold_runner::{Failure, Job, Outcome, Root};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ pub(crate) fn run(
     state.sweep()?;
     // The ground is laid while init builds the view, where that can be: init is born into a cgroup on v2, and trees
     // of the caller's that are idmapped to the slot's uid are inherited.
-    let names_paths = !job.mounts.is_empty() || job.root != Root::Host || matches!(job.workspace, Workspace::Path(_));
+    let names_paths = !job.mounts.is_empty() || job.root != Root::Host || job.workspace.directory().is_some();
     let early = cgroup::precede_init() || (plan.privileged && names_paths && !plan.is_landlocked());
     let ground = if early { Some(Ground::lay(&plan, &state)?) } else { None };
     let sandbox = Sandbox { plan: &plan, state: &state, id };

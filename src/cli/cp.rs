@@ -117,7 +117,7 @@ fn source_in_place(place: &InPlace) -> Result<Source, Refusal> {
 }
 
 fn target_in_place(place: &InPlace, shown: &OsStr) -> Result<Target, Refusal> {
-    let tree = place.open()?;
+    let tree = place.open_to_write()?;
     let kind = existing(tree.stat(&place.path).map(|entry| entry.kind))?;
     let target = Target { tree, path: place.path.clone(), kind, shown: shown.to_owned() };
     if target.kind.is_none() {
@@ -212,7 +212,7 @@ fn pack(options: &CpOptions, place: &InPlace) -> Result<Report, Refusal> {
 }
 
 fn unpack(options: &CpOptions, place: &InPlace) -> Result<Report, Refusal> {
-    let tree = bounded(place.open()?, options);
+    let tree = bounded(place.open_to_write()?, options);
     if tree.stat(&place.path)?.kind != Kind::Directory {
         return Err(unwritable(&options.target, &Reason::NotDirectory));
     }

@@ -25,6 +25,11 @@ pub(crate) fn killed(message: &str) {
     line("pinfold: ", "killed:", RED, message);
 }
 
+/// `pinfold: …`: what else there is to know.
+pub(crate) fn note(message: &str) {
+    line("pinfold:", "", CYAN, message);
+}
+
 /// `pinfold: …`: how the command ended, where the exit code alone does not say it.
 pub(crate) fn ended(message: &str) {
     line("pinfold:", "", RED, message);

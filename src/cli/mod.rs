@@ -1,6 +1,7 @@
 //! The command line on top of the library: one file a subcommand, and the few things that they share. Nothing here
 //! confines anything.
 
+mod checkpoint;
 mod completions;
 mod cp;
 mod doctor;
@@ -50,6 +51,7 @@ enum Command {
     Logs(logs::LogsOptions),
     Stop(stop::StopOptions),
     Workspace(workspace::WorkspaceOptions),
+    Checkpoint(checkpoint::CheckpointOptions),
     Cp(cp::CpOptions),
     Ls(ls::LsOptions),
     Doctor(doctor::DoctorOptions),
@@ -69,6 +71,7 @@ impl Cli {
             Command::Logs(options) => logs::run(&options),
             Command::Stop(options) => stop::run(&options),
             Command::Workspace(options) => workspace::run(options),
+            Command::Checkpoint(options) => checkpoint::run(options),
             Command::Cp(options) => cp::run(&options),
             Command::Ls(options) => ls::run(&options),
             Command::Doctor(options) => doctor::run(&options),

@@ -81,20 +81,27 @@ impl InPlace {
         Self::read(text).unwrap_or_else(|| Self { place: text.to_owned(), path: PathBuf::from(".") })
     }
 
-    /// The files of the place.
+    /// The files of the place, to read.
     pub(crate) fn open(&self) -> Result<Tree, Refusal> {
-        open(&self.place)
+        open(&self.place, false)
+    }
+
+    /// The same to write to.
+    pub(crate) fn open_to_write(&self) -> Result<Tree, Refusal> {
+        open(&self.place, true)
     }
 }
 
 /// The files of a place, wherever it is: the one function that knows what a place can be.
-fn open(place: &OsStr) -> Result<Tree, Refusal> {
+fn open(place: &OsStr, writes: bool) -> Result<Tree, Refusal> {
     let bytes = place.as_bytes();
     if let Some(id) = bytes.strip_prefix(WORKSPACE) {
         let id = std::str::from_utf8(id).map_err(|_not_utf8| {
             Refusal::new(format!("the workspace's id `{}` is not UTF-8", place.display()), None)
         })?;
-        return Ok(Store::new()?.open(id)?.into_files()?);
+        let store = Store::new()?;
+        let workspace = if writes { store.open(id)? } else { store.open_to_read(id)? };
+        return Ok(workspace.into_files()?);
     }
     match bytes {
         [b'/' | b'.', ..] => Ok(Tree::open(Path::new(place))?),
@@ -129,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_name_is_no_directory() {
-        let refusal = open(OsStr::new("etc")).unwrap_err();
+        let refusal = open(OsStr::new("etc"), false).unwrap_err();
         assert!(refusal.message.contains("`etc`") && refusal.hint.is_some());
     }
 }

@@ -37,6 +37,20 @@ pub enum Error {
         /// Who is at it.
         why: &'static str,
     },
+    /// There is a workspace of this id already.
+    #[error("there is a workspace {} already", quoted(id))]
+    Exists {
+        /// The id.
+        id: String,
+    },
+    /// The files of a workspace with checkpoints can't be shown as one directory.
+    #[error("the layers of a workspace can't be mounted: {reason}")]
+    Overlay {
+        /// What the runner said.
+        reason: String,
+        /// Whether the kernel, or whoever administers it, does not let us.
+        is_denied: bool,
+    },
     /// The workspace has files, which an import would replace.
     #[error("workspace {} is not empty", quoted(id))]
     NotEmpty {
@@ -83,7 +97,7 @@ pub enum Error {
 
 impl Error {
     /// The code, which stays the same for ever: `not_found`, `references_held`, `holds_another`, `busy`, `not_empty`,
-    /// `corrupt`, `invalid`, `archive`, `too_big` or `io`.
+    /// `exists`, `overlay`, `corrupt`, `invalid`, `archive`, `too_big` or `io`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "not_found",
@@ -91,6 +105,8 @@ impl Error {
             Self::HoldsAnother { .. } => "holds_another",
             Self::Busy { .. } => "busy",
             Self::NotEmpty { .. } => "not_empty",
+            Self::Exists { .. } => "exists",
+            Self::Overlay { .. } => "overlay",
             Self::Corrupt { .. } => "corrupt",
             Self::Invalid { .. } => "invalid",
             Self::Archive { .. } => "archive",
@@ -99,11 +115,11 @@ impl Error {
         }
     }
 
-    pub(super) fn not_found(id: &str) -> Self {
+    pub(crate) fn not_found(id: &str) -> Self {
         Self::NotFound { id: id.to_owned() }
     }
 
-    pub(super) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid { what: what.into(), reason: reason.into() }
     }
 
@@ -113,7 +129,7 @@ impl Error {
 }
 
 /// Puts what was being done beside what the system said.
-pub(super) trait Doing<T> {
+pub(crate) trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error>;
 }
 
@@ -127,7 +143,7 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
 const SHOWN: usize = 100;
 
 /// The caller's text as a message shows it: no control characters, and never pages of it.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let start: String = text.chars().take(SHOWN).collect();
     let more = if start.len() < text.len() { "…" } else { "" };
     format!("`{}{more}`", start.escape_debug())

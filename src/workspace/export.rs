@@ -35,14 +35,15 @@ impl Store {
     /// [`Error::TooBig`] when the files have more than `most` bytes, holes of sparse files included; [`Error::Io`] when
     /// `target` does not take them.
     pub fn export(&self, id: &str, target: impl Write, most: Option<u64>) -> Result<Exported, Error> {
-        let workspace = self.open(id)?;
+        let workspace = self.open_to_read(id)?;
+        let directory = workspace.directory(false)?;
         let mut export = Export {
             writer: Writer::new(io::BufWriter::with_capacity(1 << 17, target)),
             seen: BTreeMap::new(),
             done: Exported::default(),
             most: most.unwrap_or(u64::MAX),
         };
-        tree::walk(workspace.data.as_fd(), |met| export.add(met))?;
+        tree::walk(directory.as_fd(), |met| export.add(met))?;
         export.writer.finish().and_then(|writer| writer.into_inner()?.flush()).doing(|| WRITING.to_owned())?;
         Ok(export.done)
     }

@@ -5,7 +5,8 @@ use super::error::{Doing, Error};
 use super::key::Key;
 use super::limbo::{Half, Limbo};
 use super::lock::Lock;
-use super::record::Quota;
+use super::record::{Layout, Quota};
+use super::session::Session;
 use super::state::{DATA, Place, Workspaces};
 use super::store::{self, Store};
 use super::tar::{Entry, Kind, Reader, shown};
@@ -47,12 +48,29 @@ impl Store {
         // Looked at now, so that whoever must be refused is so before anything is read, and again at the end.
         let place = workspaces.find(&key)?.ok_or_else(|| Error::not_found(id))?;
         let quota = place.record()?.quota;
-        drop(ready(&place, id, replace)?);
+        let mut has_layers = place.record()?.layout == Layout::Layered;
+        let owner = if has_layers {
+            let session = Session::begin(self, id, true)?;
+            session.check_empty(replace)?;
+            Owner::of(session.uppermost()?.as_fd())?
+        } else {
+            drop(ready(&place, id, replace)?);
+            Owner::of(place.data()?.as_fd())?
+        };
         let fresh = limbo.make()?;
-        let owner = Owner::of(place.data()?.as_fd())?;
         drop(place);
         let unpacked = unpack(&fresh, source, most, quota, owner).and_then(|imported| {
             let (place, _locked) = workspaces.locked(&key, id)?.ok_or_else(|| Error::not_found(id))?;
+            // Once it has layers, it keeps them.
+            has_layers |= place.record()?.layout == Layout::Layered;
+            if has_layers {
+                drop((place, _locked));
+                let mut session = Session::begin(self, id, true)?;
+                session.check_empty(replace)?;
+                session.replace(fresh.dir(), DATA)?;
+                session.end();
+                return Ok(imported);
+            }
             let _alone = ready(&place, id, replace)?;
             let what = || format!("replace `{}`", place.data_path().display());
             // In one step: at no moment is there no directory of files, or a half of one.
@@ -99,7 +117,7 @@ fn unpack(fresh: &Half, source: impl Read, most: Quota, quota: Quota, owner: Own
     reader.drain();
     unpack.finish()?;
     // A quota counts blocks, which small files take more of than they have bytes.
-    if let Some(bytes) = quota.bytes.filter(|bytes| tree::usage(data.as_fd()).bytes > *bytes) {
+    if let Some(bytes) = quota.bytes.filter(|bytes| tree::usage(&[data.as_fd()]).bytes > *bytes) {
         return Err(too_large(bytes));
     }
     // What is acknowledged is on disk: all of it by one call, not by one for each file.

@@ -11,22 +11,22 @@ use rustix::rand::GetRandomFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The directory in which they are.
-pub(super) struct Limbo(OwnedFd);
+pub(crate) struct Limbo(OwnedFd);
 
 /// A directory in limbo, ours by its lock.
-pub(super) struct Half {
+pub(crate) struct Half {
     limbo: OwnedFd,
     name: String,
     dir: OwnedFd,
 }
 
 impl Limbo {
-    pub(super) fn open(workspaces: BorrowedFd<'_>) -> Result<Self, Error> {
+    pub(crate) fn open(workspaces: BorrowedFd<'_>) -> Result<Self, Error> {
         file::make_directory(workspaces, "limbo", OUR_DIRECTORY).map(Self).doing(|| "make `limbo`".to_owned())
     }
 
     /// Makes an empty directory here.
-    pub(super) fn make(&self) -> Result<Half, Error> {
+    pub(crate) fn make(&self) -> Result<Half, Error> {
         let made = || -> Result<Half, Errno> {
             loop {
                 let name = fresh_name()?;
@@ -41,7 +41,7 @@ impl Limbo {
     }
 
     /// Moves `name` of `from`, which is open as `dir`, here. From then on it is nowhere else.
-    pub(super) fn take(&self, from: BorrowedFd<'_>, name: &str, dir: OwnedFd) -> Result<Half, Errno> {
+    pub(crate) fn take(&self, from: BorrowedFd<'_>, name: &str, dir: OwnedFd) -> Result<Half, Errno> {
         // Locked before it comes, so that nobody else clears it up. Whoever clears up may have the lock for a moment, if he
         // met it when it was made here; then two may come to remove it, which does no harm.
         let _locked = lock::claim(dir.as_fd())?;
@@ -52,7 +52,7 @@ impl Limbo {
     }
 
     /// Removes what dead processes left. What can't be removed stays for the next time: it hinders nobody.
-    pub(super) fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         for name in file::names(self.0.as_fd()).unwrap_or_default() {
             let Ok(name) = name.into_string() else { continue };
             if let Ok(Some(half)) = self.claim(&name) {
@@ -82,18 +82,18 @@ impl Limbo {
 }
 
 impl Half {
-    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
 
     /// Moves it to its place. A workspace has files, so one that is there already is never replaced: rename(2).
-    pub(super) fn place(&self, to: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    pub(crate) fn place(&self, to: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
         rustix::fs::renameat(&self.limbo, self.name.as_str(), to, name)?;
         rustix::fs::fsync(to)
     }
 
     /// Removes it, with everything in it.
-    pub(super) fn remove(&self) -> Result<(), Errno> {
+    pub(crate) fn remove(&self) -> Result<(), Errno> {
         let cleared = tree::clear(self.dir.as_fd());
         match cleared.and_then(|()| rustix::fs::unlinkat(&self.limbo, self.name.as_str(), AtFlags::REMOVEDIR)) {
             // Somebody who clears up was at it too, and faster.
@@ -103,12 +103,12 @@ impl Half {
     }
 
     /// Its name in limbo, for messages.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 }
 
-fn fresh_name() -> Result<String, Errno> {
+pub(crate) fn fresh_name() -> Result<String, Errno> {
     let mut bytes = [0u8; 16];
     rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

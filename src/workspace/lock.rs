@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 /// How long anybody waits for a lock that is only ever held for a moment. Who holds it longer is stopped or hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long anybody waits for a lock that others hold for as long as they work. A process that another thread of theirs is
+/// starting has a copy of it until it is executed, though they have given it up.
+const BRIEFLY: Duration = Duration::from_millis(100);
+
 /// How long until the next try, at first and at most: flock(2) itself has no deadline.
 const PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
 
@@ -19,18 +23,22 @@ pub(crate) struct Lock(OwnedFd);
 impl Lock {
     /// Waits for the lock alone. `None` when the patience is at its end.
     pub(crate) fn alone(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
-        wait(open(at, name)?, FlockOperation::NonBlockingLockExclusive)
+        wait(open(at, name)?, FlockOperation::NonBlockingLockExclusive, PATIENCE)
     }
 
     /// Waits for a share of the lock.
     pub(crate) fn shared(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
-        wait(open(at, name)?, FlockOperation::NonBlockingLockShared)
+        wait(open(at, name)?, FlockOperation::NonBlockingLockShared, PATIENCE)
     }
 
     /// Takes the lock alone if nobody has it.
     pub(crate) fn alone_now(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
-        let file = open(at, name)?;
-        Ok(take(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?.then_some(Self(file)))
+        wait(open(at, name)?, FlockOperation::NonBlockingLockExclusive, Duration::ZERO)
+    }
+
+    /// Takes the lock alone if nobody works there.
+    pub(crate) fn alone_briefly(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
+        wait(open(at, name)?, FlockOperation::NonBlockingLockExclusive, BRIEFLY)
     }
 
     /// Whether somebody has the lock alone. Whoever tries to take it in this very moment finds it taken.
@@ -56,6 +64,11 @@ pub(crate) fn claim(dir: BorrowedFd<'_>) -> Result<bool, Errno> {
 
 const FILE: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// The same, if nobody works there.
+pub(crate) fn claim_now(dir: OwnedFd) -> Result<Option<Lock>, Errno> {
+    wait(dir, FlockOperation::NonBlockingLockExclusive, BRIEFLY)
+}
+
 /// Makes the file of a lock if it is absent.
 pub(crate) fn make(at: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     rustix::fs::openat(at, name, FILE | OFlags::CREATE, OURS).map(drop)
@@ -65,13 +78,13 @@ fn open(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(at, name, FILE, Mode::empty())
 }
 
-fn wait(file: OwnedFd, how: FlockOperation) -> Result<Option<Lock>, Errno> {
+fn wait(file: OwnedFd, how: FlockOperation, patience: Duration) -> Result<Option<Lock>, Errno> {
     let (start, mut pause) = (Instant::now(), PAUSES.0);
     loop {
         if take(file.as_fd(), how)? {
             return Ok(Some(Lock(file)));
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() >= patience {
             return Ok(None);
         }
         std::thread::sleep(pause);

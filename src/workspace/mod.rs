@@ -15,7 +15,7 @@
 //! assert_eq!(store.workspace_of("session 7")?.as_deref(), Some("alice/notes"));
 //! let workspace = store.open("alice/notes")?;
 //! // Nobody removes it while `workspace` lives.
-//! let job = pinfold::job(["make"]).workspace(workspace.path()).build()?;
+//! let job = pinfold::job(["make"]).stored(&workspace).build()?;
 //! # drop(job);
 //! drop(workspace);
 //! assert_eq!(store.remove("alice/notes", false).unwrap_err().code(), "references_held");
@@ -27,27 +27,45 @@
 //! # example().unwrap();
 //! ```
 
+mod checkpoints;
+mod compact;
+mod diff;
 mod error;
 mod export;
 pub(crate) mod file;
+mod flatten;
 mod holders;
 mod import;
 pub(crate) mod key;
+mod layered;
 mod limbo;
 pub(crate) mod lock;
+mod merge;
+mod pool;
 pub(crate) mod record;
 mod references;
+mod session;
 mod state;
 mod store;
 mod tar;
 mod tree;
 mod unpack;
 mod using;
+mod view;
 
+pub use self::checkpoints::{Checkpoints, Freezer, Mechanism, Saved};
+pub use self::diff::{Change, Difference};
 pub use self::error::Error;
+pub(crate) use self::error::{Doing, quoted};
 pub use self::export::Exported;
+pub(crate) use self::file::OUR_DIRECTORY;
 pub use self::import::Imported;
+pub(crate) use self::key::Key;
+pub(crate) use self::limbo::{Limbo, fresh_name};
+pub(crate) use self::lock::Lock;
 pub use self::record::Quota;
+pub(crate) use self::record::milliseconds;
+pub(crate) use self::state::open as open_state;
 pub use self::store::{Info, Listed, Pruned, Store};
 pub use self::tree::Usage;
 pub use self::using::InUse;

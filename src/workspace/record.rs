@@ -33,6 +33,8 @@ pub struct Quota {
 pub(super) enum Layout {
     /// In one directory, `data`.
     Plain,
+    /// In layers, which the thread of its checkpoints names.
+    Layered,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

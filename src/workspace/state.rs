@@ -31,7 +31,7 @@ pub(super) fn from_environment() -> Result<PathBuf, Error> {
 
 /// Opens the state directory. It must be ours, and nobody else may read or write it. To pass through it does no harm:
 /// what is ours in it is closed.
-pub(super) fn open(path: &Path, make: bool) -> Result<Option<OwnedFd>, Error> {
+pub(crate) fn open(path: &Path, make: bool) -> Result<Option<OwnedFd>, Error> {
     let what = || format!("open the state directory `{}`", path.display());
     let opened = match rustix::fs::open(path, DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) if make => {

@@ -6,9 +6,11 @@ use super::holders::Holders;
 use super::key::Key;
 use super::limbo::{Half, Limbo};
 use super::lock::{self, Lock};
+use super::pool::Pool;
 use super::record::{Layout, Quota, Record, milliseconds};
 use super::state::{self, DATA, LOCK, Place, USE, Workspaces};
-use super::tree::{self, Usage};
+use super::tree::Usage;
+use super::using;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -23,6 +25,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) state: PathBuf,
+    pub(super) runner: Option<PathBuf>,
 }
 
 /// A workspace as it is told.
@@ -33,8 +36,10 @@ pub struct Info {
     pub id: String,
     /// The name of its directory in the store.
     pub key: String,
-    /// The absolute path of the files.
+    /// The absolute path of the files. Of one with checkpoints it is not there: its files are in layers.
     pub path: PathBuf,
+    /// Whether it has checkpoints, or is ready for them.
+    pub has_layers: bool,
     /// Who refers to it, in order.
     pub holders: BTreeSet<String>,
     /// How much it may hold.
@@ -90,7 +95,15 @@ impl Store {
             let reason = "its path must be absolute and UTF-8";
             return Err(Error::invalid(format!("the state directory `{}`", state.display()), reason));
         }
-        Ok(Self { state })
+        Ok(Self { state, runner: None })
+    }
+
+    /// With this runner, which shows the files of workspaces with checkpoints, instead of the one beside the program or on
+    /// `PATH`.
+    #[must_use]
+    pub fn with_runner(mut self, runner: impl Into<PathBuf>) -> Self {
+        self.runner = Some(runner.into());
+        self
     }
 
     /// The state directory, which need not be there yet.
@@ -115,7 +128,7 @@ impl Store {
             let fresh = limbo.make()?;
             let path = workspaces.path.join(key.as_str());
             let what = || format!("make `{}`", path.display());
-            furnish(&fresh, &Record::new(id, quota.unwrap_or_default()), &path)?;
+            furnish(&fresh, &Record::new(id, quota.unwrap_or_default()), &path, true)?;
             match fresh.place(workspaces.dir.as_fd(), key.as_str()) {
                 Ok(()) => return Ok(path.join(DATA)),
                 // Somebody else was faster.
@@ -143,13 +156,14 @@ impl Store {
         info(&place, place.record()?)
     }
 
-    /// What the files of a workspace take on disk. Looks at each of them.
+    /// What the files of a workspace take on disk, those of its checkpoints included. Looks at each of them.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`], [`Error::Corrupt`].
     pub fn usage(&self, id: &str) -> Result<Usage, Error> {
-        let place = self.find(&Key::of(id)?, id)?;
-        Ok(tree::usage(place.data()?.as_fd()))
+        let workspaces = Workspaces::existing(&self.state)?.ok_or_else(|| Error::not_found(id))?;
+        let (place, _in_use) = workspaces.in_use(&Key::of(id)?, id)?.ok_or_else(|| Error::not_found(id))?;
+        using::usage(&workspaces, &place, &place.record()?)
     }
 
     /// All workspaces, by id, and after them the broken ones. Changes nothing.
@@ -300,14 +314,21 @@ impl Store {
         // It is gone. What follows takes its time, and needs no lock: nobody finds it here.
         drop((locked, alone));
         forget(workspaces, &holders)?;
-        half.remove().doing(|| format!("remove all of it: the rest is in `limbo/{}`", half.name()))
+        let has_layers = record.is_ok_and(|record| record.layout == Layout::Layered);
+        half.remove().doing(|| format!("remove all of it: the rest is in `limbo/{}`", half.name()))?;
+        if has_layers {
+            Pool::made(workspaces)?.sweep(workspaces);
+        }
+        Ok(())
     }
 }
 
 /// Nobody else works in it as long as this lives.
 pub(super) fn alone(place: &Place, id: &str) -> Result<Lock, Error> {
-    let lock = match Lock::alone_now(place.dir.as_fd(), USE) {
-        Err(Errno::NOENT) => lock::make(place.dir.as_fd(), USE).and_then(|()| Lock::alone_now(place.dir.as_fd(), USE)),
+    let lock = match Lock::alone_briefly(place.dir.as_fd(), USE) {
+        Err(Errno::NOENT) => {
+            lock::make(place.dir.as_fd(), USE).and_then(|()| Lock::alone_briefly(place.dir.as_fd(), USE))
+        }
         other => other,
     };
     lock.doing(|| format!("lock `{}`", place.path.display()))?
@@ -334,11 +355,11 @@ fn existing(workspaces: &Workspaces, key: &Key, id: &str, quota: Option<Quota>) 
 }
 
 /// Puts into a new directory everything that a workspace has. All of it is on disk when this returns.
-fn furnish(fresh: &Half, record: &Record, path: &Path) -> Result<(), Error> {
+pub(super) fn furnish(fresh: &Half, record: &Record, path: &Path, with_data: bool) -> Result<(), Error> {
     let made = || -> Result<(), Errno> {
         lock::make(fresh.dir(), LOCK)?;
         lock::make(fresh.dir(), USE)?;
-        make_data(fresh).map(drop)
+        if with_data { make_data(fresh).map(drop) } else { Ok(()) }
     };
     made().doing(|| format!("make `{}`", path.display()))?;
     record.write(fresh.dir(), path)
@@ -352,11 +373,11 @@ pub(super) fn make_data(fresh: &Half) -> Result<std::os::fd::OwnedFd, Errno> {
 }
 
 fn info(place: &Place, record: Record) -> Result<Info, Error> {
-    let Layout::Plain = record.layout;
     Ok(Info {
         id: record.id,
         key: place.key.to_string(),
         path: place.data_path(),
+        has_layers: record.layout == Layout::Layered,
         holders: record.holders,
         quota: record.quota,
         created_ms: record.created_ms,

@@ -96,10 +96,10 @@ pub struct Usage {
     pub incomplete: bool,
 }
 
-/// Adds up what a tree takes on disk, while programs may be changing it.
-pub(super) fn usage(root: BorrowedFd<'_>) -> Usage {
+/// Adds up what trees take on disk, while programs may be changing them.
+pub(super) fn usage(roots: &[BorrowedFd<'_>]) -> Usage {
     let (mut usage, mut seen) = (Usage::default(), BTreeSet::new());
-    let walked: Result<(), std::convert::Infallible> = walk(root, |met| {
+    let mut add = |met: Met<'_>| -> Result<(), std::convert::Infallible> {
         match met {
             Met::Missed(..) => usage.incomplete = true,
             Met::Entry(found) => {
@@ -112,8 +112,10 @@ pub(super) fn usage(root: BorrowedFd<'_>) -> Usage {
             }
         }
         Ok(())
-    });
-    let Ok(()) = walked;
+    };
+    for root in roots {
+        let Ok(()) = walk(*root, &mut add);
+    }
     usage
 }
 

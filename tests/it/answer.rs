@@ -25,7 +25,8 @@ fn a_result_has_exactly_the_fields_of_the_contract() {
         );
         assert_eq!(
             keys(&json["isolation"]),
-            "cgroup cpu cpuset groups io landlock lifetime memory mode namespaces network pids seccomp swap workspace workspace_inodes"
+            "cgroup cpu cpuset groups io landlock lifetime memory mode namespaces network pids seccomp swap \
+             workspace workspace_files workspace_inodes"
         );
         assert_eq!(json["version"], 1);
         if !json["error"].is_null() {

@@ -2,7 +2,7 @@
 //! or an archive does to it.
 
 mod archive; // round trips, with our own and with other programs' archives
-mod crash; // SIGKILL at every step
+pub(crate) mod crash; // SIGKILL at every step
 mod hostile; // archives and sandboxes that attack
 mod race; // files that change while they are read
 mod references; // who holds what, and what is refused then
@@ -19,27 +19,27 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A state directory of one test's own.
-struct Home {
-    scratch: Scratch,
+pub(crate) struct Home {
+    pub(crate) scratch: Scratch,
     number: u32,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self { scratch: Scratch::new(), number: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.scratch.path("state")
     }
 
-    fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         Store::at(self.state()).unwrap()
     }
 
     /// `pinfold ARGS` on this state directory, with uids of its own, as a state directory of one's own needs.
-    fn pinfold(&self, args: &[&str]) -> Command {
+    pub(crate) fn pinfold(&self, args: &[&str]) -> Command {
         let first = 0x6000_0000 + ((std::process::id() % 3800) << 16) + self.number * 16;
         let mut command = Command::new(support::pinfold());
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -52,7 +52,7 @@ impl Home {
     }
 
     /// Runs `pinfold workspace ARGS` to its end: the exit code, stdout and stderr.
-    fn run(&self, args: &[&str]) -> (i32, String, String) {
+    pub(crate) fn run(&self, args: &[&str]) -> (i32, String, String) {
         finish(self.workspace(args).spawn().unwrap())
     }
 
@@ -70,20 +70,20 @@ impl Home {
     }
 
     /// Must succeed: its stdout.
-    fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let (code, stdout, stderr) = self.run(args);
         assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
         stdout
     }
 
     /// Must fail as Pinfold's failure, in words that say this.
-    fn fails(&self, args: &[&str], words: &str) {
+    pub(crate) fn fails(&self, args: &[&str], words: &str) {
         let (code, stdout, stderr) = self.run(args);
         assert_eq!((code, stdout.as_str()), (125, ""), "{args:?}: {stderr}");
         assert!(stderr.starts_with("pinfold: error: ") && stderr.contains(words), "{args:?}: {stderr}");
     }
 
-    fn create(&self, id: &str) -> PathBuf {
+    pub(crate) fn create(&self, id: &str) -> PathBuf {
         self.store().create(id, None).unwrap()
     }
 
@@ -92,19 +92,19 @@ impl Home {
     }
 
     /// What is in `limbo`: on its way in or out.
-    fn limbo(&self) -> usize {
+    pub(crate) fn limbo(&self) -> usize {
         fs::read_dir(self.state().join("workspaces/limbo")).map_or(0, Iterator::count)
     }
 }
 
-fn finish(child: Child) -> (i32, String, String) {
+pub(crate) fn finish(child: Child) -> (i32, String, String) {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
 /// The ids of all that is whole, and the number of broken ones.
-fn ids(store: &Store) -> (Vec<String>, usize) {
+pub(crate) fn ids(store: &Store) -> (Vec<String>, usize) {
     let (mut ids, mut broken) = (Vec::new(), 0);
     for listed in store.list().unwrap() {
         match listed {

@@ -30,6 +30,8 @@ pub struct Isolation {
     pub io: Mechanism,
     /// What holds the size of the workspace.
     pub workspace: WorkspaceMechanism,
+    /// How the workspace's files lie on the host.
+    pub workspace_files: WorkspaceFiles,
     /// What holds the number of files in the workspace.
     pub workspace_inodes: WorkspaceMechanism,
     /// What keeps the command from the host's network.
@@ -49,6 +51,19 @@ pub enum Mode {
     Namespaces,
     /// Landlock, seccomp, resource limits and a process group, where namespaces are denied. Paths and processes are the host's.
     Landlock,
+}
+
+/// How a workspace's files lie on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkspaceFiles {
+    /// In memory only.
+    Memory,
+    /// In one directory.
+    #[default]
+    Directory,
+    /// In layers, which overlayfs shows as one directory: a workspace with checkpoints.
+    Overlay,
 }
 
 /// What keeps the command from the host's network.

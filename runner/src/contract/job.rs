@@ -6,6 +6,7 @@ use super::content::Content;
 use super::isolation::{Mode, Requirement};
 use super::limit::Limits;
 use super::text::{AbsolutePath, Argv, Cwd, Environment, InvalidValue, SandboxId, User, WorkspacePath, refuse};
+use super::workspace::Workspace;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -181,18 +182,6 @@ pub struct FileEntry {
     pub executable: bool,
 }
 
-/// What `/workspace` is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Workspace {
-    /// A private temporary directory on disk, gone with the sandbox.
-    #[default]
-    Temp,
-    /// One in memory, gone with the sandbox.
-    Tmpfs,
-    /// An existing directory of the host, which stays.
-    Path(AbsolutePath),
-}
-
 /// What the root file system is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Root {
@@ -284,22 +273,6 @@ macro_rules! word_or_path {
         }
     };
 }
-
-word_or_path!(
-    Workspace,
-    |workspace| match workspace {
-        Workspace::Temp => WordOrPath::Word("temp".to_owned()),
-        Workspace::Tmpfs => WordOrPath::Word("tmpfs".to_owned()),
-        Workspace::Path(path) => WordOrPath::path(path),
-    },
-    |value| match value {
-        WordOrPath::Word(word) if word == "temp" => Ok(Workspace::Temp),
-        WordOrPath::Word(word) if word == "tmpfs" => Ok(Workspace::Tmpfs),
-        WordOrPath::Word(word) =>
-            refuse(format!("`{word}` is neither \"temp\" nor \"tmpfs\" nor {{\"path\": \"/abs/dir\"}}")),
-        WordOrPath::Path(object) => Ok(Workspace::Path(object.path.try_into()?)),
-    }
-);
 
 word_or_path!(
     Root,

@@ -12,3 +12,4 @@ pub mod outcome;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod workspace;

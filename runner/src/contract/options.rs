@@ -18,6 +18,8 @@ pub struct RunnerOptions {
     pub terminal: Option<(u16, u16)>,
     /// The runner's end of the socket of a held sandbox (`contract::held`); the job on stdin has no command then.
     pub held: Option<RawFd>,
+    /// Show layers as one directory: a request on stdin, which is a socket, is answered there by a descriptor.
+    pub view: bool,
     /// Sweep what crashed runners left behind, and end without reading a job.
     pub sweep: bool,
 }
@@ -40,6 +42,9 @@ impl RunnerOptions {
         if let Some((rows, columns)) = self.terminal {
             args.push(format!("--terminal={rows}x{columns}"));
         }
+        if self.view {
+            args.push("--view".to_owned());
+        }
         if self.sweep {
             args.push("--sweep".to_owned());
         }
@@ -61,6 +66,7 @@ impl RunnerOptions {
                 ("--stderr", Some(value)) => options.stderr = Some(descriptor(name, value)?),
                 ("--held", Some(value)) => options.held = Some(descriptor(name, value)?),
                 ("--terminal", Some(value)) => options.terminal = Some(size(value)?),
+                ("--view", None) => options.view = true,
                 ("--sweep", None) => options.sweep = true,
                 _ => return Err(format!("unknown option `{arg}`")),
             }

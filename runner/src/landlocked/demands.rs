@@ -74,6 +74,9 @@ fn check_places(job: &Job, has_own_uid: bool) -> Result<(), Failure> {
         Workspace::Tmpfs => {
             return refuse("`workspace` can't be in memory", "use \"temp\": a tmpfs needs a mount namespace");
         }
+        Workspace::Layered(_) => {
+            return refuse("`workspace` can't be in layers", "an overlay needs a mount namespace: use one directory");
+        }
         Workspace::Path(path) => check_place("workspace", path.as_str(), true, has_own_uid)?,
     }
     for (index, mount) in job.mounts.iter().enumerate() {

@@ -23,7 +23,6 @@ pub(crate) use others::count as count_of_user;
 pub(crate) use warden::run;
 
 use crate::plan::Plan;
-use pinfold_runner::Workspace;
 use std::path::Path;
 
 /// What tells the command where its workspace is.
@@ -42,10 +41,8 @@ impl Places {
     fn new(plan: &Plan<'_>, state: &Path, slot: u32) -> Self {
         let slot = state.join(slot.to_string());
         let below = |name: &str| slot.join(name).to_string_lossy().into_owned();
-        let workspace = match &plan.job.workspace {
-            Workspace::Path(path) => path.as_str().to_owned(),
-            Workspace::Temp | Workspace::Tmpfs => below("workspace"),
-        };
+        let named = plan.job.workspace.directory();
+        let workspace = named.map_or_else(|| below("workspace"), |path| path.as_str().to_owned());
         Self { workspace, tmp: below(TMP) }
     }
 }

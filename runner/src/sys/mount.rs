@@ -95,6 +95,20 @@ pub(crate) fn new_file_system(kind: &CStr, options: &[(&CStr, &CStr)], attribute
     owned(unsafe { libc::syscall(libc::SYS_fsmount, context_fd, libc::FSMOUNT_CLOEXEC, attributes) })
 }
 
+/// `mount(2)` of an overlay at `target`; both that and the layers in `options` may be relative to the current directory. The
+/// options together are at most a page, where fsconfig(2) before Linux 6.5 takes 256 bytes for all layers.
+pub(crate) fn overlay(target: &CStr, flags: libc::c_ulong, options: &CStr) -> Result<(), Errno> {
+    let kind = c"overlay".as_ptr();
+    // SAFETY: the kernel reads all four strings during the call and keeps copies of its own.
+    check_int(unsafe { libc::mount(kind, target.as_ptr(), kind, flags, options.as_ptr().cast()) }).map(drop)
+}
+
+/// `umount2(2)` with MNT_DETACH, of what is mounted at a name in the current directory that is no link.
+pub(crate) fn detach(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: the kernel reads the path during the call and keeps nothing.
+    check_int(unsafe { libc::umount2(name.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) }).map(drop)
+}
+
 /// `pivot_root(2)` of the current directory onto itself: the old root then lies on top of the new one, and
 /// [`detach_old_root`] takes it away, as the man page's last example does.
 pub(crate) fn pivot_root_here() -> Result<(), Errno> {

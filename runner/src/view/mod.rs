@@ -4,9 +4,11 @@
 //! whoever started us; `build` makes the rest and needs the sandbox's own uid, so that new files have an owner that is
 //! mapped. Paths of the host are never resolved after that.
 
+pub(crate) mod detached;
 mod device;
 pub(crate) mod etc;
 mod host;
+pub(crate) mod layers;
 mod proc;
 pub(crate) mod root;
 mod source;
@@ -53,6 +55,7 @@ pub(crate) struct Collected {
     links: Vec<(String, CString)>,
     nodes: Vec<Tree>,
     workspace: Option<Tree>,
+    layers: Vec<Tree>,
     caller: Vec<Tree>,
 }
 
@@ -88,13 +91,14 @@ pub(crate) fn collect(job: &Job, caller: Option<Vec<Tree>>) -> Result<Collected,
         }
     }
     let workspace = match &job.workspace {
-        Workspace::Tmpfs | Workspace::Temp => None,
+        Workspace::Tmpfs | Workspace::Temp | Workspace::Layered(_) => None,
         Workspace::Path(_) => {
             let index = caller.iter().position(|tree| tree.target == pinfold_runner::WORKSPACE);
             index.map(|index| caller.remove(index))
         }
     };
-    Ok(Collected { host, links, nodes: device::collect()?, workspace, caller })
+    let layers = layers::take(&mut caller);
+    Ok(Collected { host, links, nodes: device::collect()?, workspace, layers, caller })
 }
 
 /// What was built.
@@ -139,6 +143,7 @@ pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<Bui
     view.attach_new(&in_memory[1], "dev/shm")?;
     match &collected.workspace {
         Some(tree) => view.attach_new(&tree.mount, "workspace")?,
+        None if !collected.layers.is_empty() => layers::build(&view, &collected.layers)?,
         None => {
             let workspace = tmpfs(sizes.workspace, sizes.workspace_inodes, "0755", WRITABLE)?;
             view.attach_new(&workspace, "workspace")?;

@@ -3,11 +3,11 @@
 use crate::failure::{At, Step, StepError};
 use crate::sys::file::Resolve;
 use crate::sys::{self, file, mount};
-use crate::view::{READ_ONLY, WRITABLE};
+use crate::view::{READ_ONLY, WRITABLE, layers};
 use crate::{identity, tree};
 use pinfold_runner::{Job, Root, Workspace};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -59,12 +59,8 @@ pub(crate) fn open_named(job: &Job, path: &str, step: Step) -> Result<OwnedFd, S
 /// The directory of the host that the sandbox may write to and that `path` lies below, with the rest of the path. By
 /// components, so that no spelling of a path slips through.
 pub(crate) fn below_writable<'a>(job: &'a Job, path: &'a str) -> Option<(&'a str, &'a Path)> {
-    let workspace = match &job.workspace {
-        Workspace::Path(path) => Some(path),
-        _ => None,
-    };
     let writable = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
-    workspace.into_iter().chain(writable).find_map(|base| {
+    job.workspace.written().chain(writable).find_map(|base| {
         let rest = Path::new(path).strip_prefix(base.as_str()).ok()?;
         (rest.components().next().is_some()).then_some((base.as_str(), rest))
     })
@@ -85,6 +81,9 @@ pub(crate) fn caller_trees(job: &Job, mapped_to: Option<u32>) -> Result<Vec<Tree
         keep_owner(&tree, path.as_str(), mapped_to)?;
         trees.push(tree);
     }
+    if let Workspace::Layered(layers) = &job.workspace {
+        layers::open(layers, mapped_to, &mut trees)?;
+    }
     for wanted in &job.mounts {
         let attributes = if wanted.writable { WRITABLE } else { READ_ONLY };
         let (source, target) = (wanted.source.as_str(), wanted.target.as_str());
@@ -99,9 +98,14 @@ pub(crate) fn caller_trees(job: &Job, mapped_to: Option<u32>) -> Result<Vec<Tree
 
 fn keep_owner(tree: &Tree, path: &str, mapped_to: Option<u32>) -> Result<(), StepError> {
     let Some(sandbox) = mapped_to else { return Ok(()) };
-    let stat = file::fstat(tree.mount.as_fd()).at(Step::MapOwner, path)?;
-    let namespace = identity::owner_namespace((stat.st_uid, stat.st_gid), sandbox)?;
+    let namespace = idmap(tree.mount.as_fd(), sandbox, path)?;
     mount::set_idmap(tree.mount.as_fd(), namespace.as_fd()).at(Step::MapOwner, path)
+}
+
+/// The map that shows what the owner of a directory has as the sandbox's.
+pub(super) fn idmap(directory: BorrowedFd<'_>, sandbox: u32, path: &str) -> Result<OwnedFd, StepError> {
+    let stat = file::fstat(directory).at(Step::MapOwner, path)?;
+    identity::owner_namespace((stat.st_uid, stat.st_gid), sandbox)
 }
 
 /// Directories of an image that the sandbox has of its own.

@@ -86,6 +86,12 @@ impl Disk {
         Self { beside, ..self }
     }
 
+    /// The command reaches the directory through an overlay of its own, whose files have another device.
+    pub(crate) fn seen_through_overlay(mut self) -> Self {
+        self.before = self.before.map(|space| Space { is_overlay: true, ..space });
+        self
+    }
+
     /// When to look next.
     pub(crate) fn next(&self) -> Instant {
         self.next

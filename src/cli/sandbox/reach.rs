@@ -1,17 +1,13 @@
 //! Whether the command could have arranged what a path of the host leads to: an earlier run may have left a link, a policy
 //! or a program in a workspace that stays. What the options name for Pinfold's own use must not come from there.
 
-use pinfold::{AbsolutePath, Job, Workspace};
+use pinfold::{AbsolutePath, Job};
 use std::path::{Component, Path, PathBuf};
 
 /// The directory through which the command can reach `path`, if there is one: the workspace or a writable mount.
 pub(in crate::cli) fn through<'a>(job: &'a Job, path: &Path) -> Option<&'a AbsolutePath> {
-    let workspace = match &job.workspace {
-        Workspace::Path(path) => Some(path),
-        Workspace::Temp | Workspace::Tmpfs => None,
-    };
     let mounts = job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
-    let directories: Vec<_> = workspace.into_iter().chain(mounts).collect();
+    let directories: Vec<_> = job.workspace.written().chain(mounts).collect();
     holding(&directories, path)
 }
 
@@ -57,7 +53,7 @@ pub(in crate::cli) fn refuse(job: &Job, path: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pinfold::Argv;
+    use pinfold::{Argv, Workspace};
 
     #[test]
     fn a_path_is_followed_name_by_name() {

@@ -4,6 +4,8 @@
 pub(super) mod list;
 mod transfer;
 
+pub(in crate::cli) use list::time;
+
 use super::exit::Exit;
 use super::{message, value};
 use clap::{Args, Subcommand};

@@ -11,11 +11,11 @@ use std::time::Duration;
 const STEPS: [&str; 9] =
     ["mkdirat", "openat", "flock", "write", "fsync", "renameat", "renameat2", "unlinkat", "futimens"];
 
-/// Kills `pinfold workspace ARGS` as it enters a system call for the nth time: true when it lived to its end, which it
+/// Kills `pinfold ARGS` as it enters a system call for the nth time: true when it lived to its end, which it
 /// does when it makes fewer of them.
-fn killed_at(home: &Home, args: &[&str], call: &str, number: usize) -> bool {
+pub(crate) fn killed_at(home: &Home, args: &[&str], call: &str, number: usize) -> bool {
     let call = if call == "futimens" { "utimensat" } else { call };
-    let plain = home.workspace(args);
+    let plain = home.pinfold(args);
     let mut traced = Command::new("strace");
     traced.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
     traced
@@ -49,7 +49,7 @@ fn at_every_step(args: &[&str], begin: impl Fn(&Home), look: impl Fn(&Home, bool
         for number in 1.. {
             let home = Home::new();
             begin(&home);
-            let lived = killed_at(&home, args, call, number);
+            let lived = killed_at(&home, &[&["workspace"], args].concat(), call, number);
             kills += usize::from(!lived);
             let (_, broken) = ids(&home.store());
             assert_eq!(broken, 0, "{args:?} {call} {number}");
