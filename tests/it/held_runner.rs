@@ -81,10 +81,14 @@ impl Held {
 
     /// Starts the runner, with the socket as descriptor 4, and waits for nothing.
     pub(crate) fn spawn(job: Job) -> Self {
+        Self::spawn_with(job, &["sh", "-c", r#"exec "$0" "$@" 4<&2 2>/dev/null"#], &["--held=4"])
+    }
+
+    fn spawn_with(job: Job, before: &[&str], after: &[&str]) -> Self {
         let (keeper, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         sockopt::set_socket_timeout(&keeper, sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
-        let job = job.started_by(&["sh", "-c", r#"exec "$0" "$@" 4<&2 2>/dev/null"#], &["--held=4"]);
+        let job = job.started_by(before, after);
         let running = job.spawn_as(|command| _ = command.stderr(Stdio::from(theirs)));
         Self { running, keeper, last: Cell::new(0), kept: RefCell::default() }
     }

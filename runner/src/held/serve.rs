@@ -249,6 +249,10 @@ impl<'a> Held<'a> {
             // End-of-file: init is dead.
             _ => {
                 self.read_status();
+                // It watches the lifeline too, and may have seen its end first.
+                if self.owners.say_stop() {
+                    self.end_for(Status::Cancelled);
+                }
                 self.ending.ended = Some(Instant::now());
             }
         }

@@ -1,7 +1,7 @@
 //! How a held sandbox ends, and that nothing of it is left whoever dies.
 
 use super::{Held, sandbox};
-use crate::sandbox::{children, kill};
+use crate::sandbox::{Scratch, children, kill};
 use pinfold_runner::{Notice, Status};
 use serde_json::json;
 
@@ -11,6 +11,21 @@ fn the_keeper_s_going_ends_everything() {
     held.sh("sleep 300 >/dev/null 2>&1 & setsid sleep 300 >/dev/null 2>&1 &");
     let _running = held.begin(&["sleep", "300"], json!({}));
     held.close();
+}
+
+#[test]
+fn a_closed_lifeline_cancels_whoever_sees_it_first() {
+    let scratch = Scratch::new();
+    for number in 0..crate::support::runs(20) {
+        let path = scratch.text(&format!("lifeline-{number}"));
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let lifeline = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let script = r#"path="$0"; exec "$@" 3<"$path" 4<&2 2>/dev/null"#;
+        let held = Held::spawn_with(sandbox(json!({})), &["sh", "-c", script, &path], &["--lifeline=3", "--held=4"]);
+        assert!(matches!(held.notice().0, Notice::Ready { .. }));
+        drop(lifeline);
+        assert_eq!(held.running.answer().outcome.status, Status::Cancelled);
+    }
 }
 
 #[test]
