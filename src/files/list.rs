@@ -96,7 +96,8 @@ impl Tree {
                 Replace::Allowed => RenameFlags::empty(),
                 Replace::Refused => RenameFlags::NOREPLACE,
             };
-            match rustix::fs::renameat_with(&old_directory, c_string(old)?, &new_directory, c_string(new)?, flags) {
+            let (old, new) = (c_string(old)?, c_string(new)?);
+            match self.make(|| rustix::fs::renameat_with(&old_directory, old, &new_directory, new, flags)) {
                 Err(rustix::io::Errno::INVAL) => Err(Reason::InvalidPath("a directory can't be moved into itself")),
                 other => Ok(other?),
             }

@@ -116,7 +116,9 @@ impl<'a> Planter<'a> {
     pub(crate) fn symlink(&mut self, path: &Inside, target: &OsStr) -> Result<(), Reason> {
         self.count_entry()?;
         let (parent, name) = self.place(path)?;
-        let link = Temporary::made_by(parent.as_fd(), |fresh| self.tree.make_symlink(parent.as_fd(), fresh, target))?;
+        let link = Temporary::made_by(self.tree, parent.as_fd(), |fresh| {
+            self.tree.make_symlink(parent.as_fd(), fresh, target)
+        })?;
         link.publish(&name, Replace::Allowed)?;
         self.report.links += 1;
         Ok(())
@@ -128,9 +130,9 @@ impl<'a> Planter<'a> {
         let (pinned, stat) = self.tree.look(self.base.as_fd(), &existing.to_c()?)?;
         expect_regular(&stat)?;
         let (parent, name) = self.place(path)?;
-        let link = Temporary::made_by(parent.as_fd(), |fresh| {
+        let link = Temporary::made_by(self.tree, parent.as_fd(), |fresh| {
             let pinned = through_descriptor(&pinned);
-            Ok(rustix::fs::linkat(CWD, pinned, &parent, fresh, AtFlags::SYMLINK_FOLLOW)?)
+            Ok(self.tree.make(|| rustix::fs::linkat(CWD, pinned, &parent, fresh, AtFlags::SYMLINK_FOLLOW))?)
         })?;
         link.publish(&name, Replace::Allowed)?;
         self.report.links += 1;

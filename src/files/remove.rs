@@ -125,7 +125,8 @@ impl Tree {
         }
         // Moving a directory writes to its `..`, so it must be writable itself: rename(2), EACCES.
         let _wide_enough_now = self.opened_wide(at, name)?;
-        rustix::fs::renameat_with(at, name, top, fresh_name()?, RenameFlags::NOREPLACE)?;
+        let fresh = fresh_name()?;
+        self.make(|| rustix::fs::renameat_with(at, name, top, fresh, RenameFlags::NOREPLACE))?;
         Ok(None)
     }
 }

@@ -26,26 +26,28 @@ pub enum Replace {
 
 /// Something under a name of its own; taken away again unless it is given its real name.
 pub(crate) struct Temporary<'a> {
+    tree: &'a Tree,
     directory: BorrowedFd<'a>,
     name: CString,
 }
 
 impl<'a> Temporary<'a> {
     /// A file to write to.
-    pub(crate) fn file(tree: &Tree, directory: BorrowedFd<'a>) -> Result<(Self, File), Reason> {
+    pub(crate) fn file(tree: &'a Tree, directory: BorrowedFd<'a>) -> Result<(Self, File), Reason> {
         let name = fresh_name()?;
         let file = tree.make_file(directory, &name)?;
-        Ok((Self { directory, name }, file))
+        Ok((Self { tree, directory, name }, file))
     }
 
     /// What `make` makes under the name that it is given.
     pub(crate) fn made_by(
+        tree: &'a Tree,
         directory: BorrowedFd<'a>,
         make: impl FnOnce(&CStr) -> Result<(), Reason>,
     ) -> Result<Self, Reason> {
         let name = fresh_name()?;
         make(&name)?;
-        Ok(Self { directory, name })
+        Ok(Self { tree, directory, name })
     }
 
     /// Gives it its name.
@@ -54,8 +56,8 @@ impl<'a> Temporary<'a> {
             Replace::Allowed => RenameFlags::empty(),
             Replace::Refused => RenameFlags::NOREPLACE,
         };
-        rustix::fs::renameat_with(self.directory, &self.name, self.directory, name, flags)?;
-        Ok(())
+        let rename = || rustix::fs::renameat_with(self.directory, &self.name, self.directory, name, flags);
+        Ok(self.tree.make(rename)?)
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Tree {
     root: Arc<OwnedFd>,
     resolve: ResolveFlags,
     owner: Option<(Uid, Gid)>,
+    /// With whose rights something is made here, where root's own can't make it.
+    maker: Option<(Uid, Gid)>,
     pub(crate) bounds: Bounds,
     /// What must not end before this does.
     _kept: Option<Arc<dyn Kept>>,
@@ -93,7 +95,24 @@ impl Tree {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let owner = may_give.then(|| (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)));
-        Ok(Self { root: Arc::new(root), resolve, owner, bounds: Bounds::default(), _kept: None })
+        Ok(Self { root: Arc::new(root), resolve, owner, maker: None, bounds: Bounds::default(), _kept: None })
+    }
+
+    /// The workspace of a sandbox as the sandbox itself sees it, through an idmapped mount or an overlay of its own user
+    /// namespace. There nobody can make anything but the sandbox's user, as whom root acts then (EOVERFLOW, path_resolution(7)).
+    ///
+    /// # Errors
+    /// When it is no directory.
+    pub(crate) fn of_sandbox(directory: OwnedFd) -> Result<Self, Error> {
+        let mut tree = Self::from_descriptor(directory)?;
+        tree.maker = tree.owner.take();
+        Ok(tree)
+    }
+
+    /// Makes something, with the rights that this takes.
+    pub(crate) fn make<T>(&self, made: impl FnOnce() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+        let _maker = self.maker.map(|(uid, gid)| Acting::new(uid, gid));
+        made()
     }
 
     /// Keeps something for as long as this tree or a clone of it lives: what its files rest on.
@@ -113,7 +132,8 @@ impl Tree {
     }
 
     fn open_at(&self, at: BorrowedFd<'_>, path: &CStr, flags: OFlags, mode: Mode) -> Result<OwnedFd, Reason> {
-        Ok(rustix::fs::openat2(at, path, flags, mode, self.resolve)?)
+        let open = || rustix::fs::openat2(at, path, flags, mode, self.resolve);
+        Ok(if flags.contains(OFlags::CREATE) { self.make(open) } else { open() }?)
     }
 
     /// Pins whatever has the path, a symbolic link too, without opening it: no FIFO waits, no device notices.
@@ -182,7 +202,7 @@ impl Tree {
 
     /// Makes one folder, with exactly this mode whatever our umask is.
     pub(crate) fn make_directory(&self, at: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<OwnedFd, Reason> {
-        rustix::fs::mkdirat(at, name, Mode::RWXU)?;
+        self.make(|| rustix::fs::mkdirat(at, name, Mode::RWXU))?;
         let made = self.pass(at, name)?;
         if let Some((uid, gid)) = self.owner {
             // Who owns the folder around may have put another of root's in this one's place, to be given that. One that is
@@ -209,7 +229,8 @@ impl Tree {
 
     /// Makes a symbolic link. It may point anywhere: nobody here follows it.
     pub(crate) fn make_symlink(&self, at: BorrowedFd<'_>, name: &CStr, target: &OsStr) -> Result<(), Reason> {
-        rustix::fs::symlinkat(c_string(target)?, at, name)?;
+        let target = c_string(target)?;
+        self.make(|| rustix::fs::symlinkat(target, at, name))?;
         if let Some((uid, gid)) = self.owner {
             let (link, stat) = self.look(at, name)?;
             if Kind::of(&stat) == Kind::Symlink {
@@ -217,6 +238,27 @@ impl Tree {
             }
         }
         Ok(())
+    }
+}
+
+/// As whom this thread reaches files, until this is dropped: setfsuid(2), which is of the thread alone.
+struct Acting {
+    uid: nix::unistd::Uid,
+    gid: nix::unistd::Gid,
+}
+
+impl Acting {
+    fn new(uid: Uid, gid: Gid) -> Self {
+        let gid = nix::unistd::setfsgid(nix::unistd::Gid::from_raw(gid.as_raw()));
+        let uid = nix::unistd::setfsuid(nix::unistd::Uid::from_raw(uid.as_raw()));
+        Self { uid, gid }
+    }
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        nix::unistd::setfsuid(self.uid);
+        nix::unistd::setfsgid(self.gid);
     }
 }
 
