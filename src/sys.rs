@@ -1,19 +1,26 @@
-//! The library's one room with `unsafe`: to wait for a pidfd on tokio, and to take over what a keeper was started with.
+//! The library's one room with `unsafe`: to wait for a pidfd on tokio, to take over what a keeper was started with, and to
+//! interrupt what is in the foreground of a terminal.
 //! Everything else that speaks to the kernel goes through std, rustix and nix.
 #![expect(unsafe_code, reason = "this is the room for it")]
 
 use nix::unistd::{ForkResult, fork};
+use rustix::process::Signal;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Registers a pidfd with the current tokio runtime; readable means that the process has ended: pidfd_open(2), Linux 5.3.
 pub(crate) fn watch_pidfd(pidfd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    watch(pidfd, Interest::READABLE)
+}
+
+/// Registers a descriptor with the current tokio runtime.
+pub(crate) fn watch(descriptor: Arc<OwnedFd>, interest: Interest) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
     // SAFETY: the `AsyncFd` owns a share of the descriptor, and nobody can close an `OwnedFd` or change its number while a
     // share is left: it stays open and the same for as long as tokio's epoll knows of it, and epoll only looks.
-    let registered = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+    let registered = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
     Ok(registered?)
 }
 
@@ -60,4 +67,16 @@ pub(crate) fn go_on_in_child() -> io::Result<bool> {
         ForkResult::Child => Ok(true),
         ForkResult::Parent { .. } => Ok(false),
     }
+}
+
+/// Sends SIGINT, SIGQUIT or SIGTSTP to the foreground process group of the terminal on the other side of a pty's master:
+/// TIOCSIG. The group is the kernel's to look up, whatever pid namespace it is in.
+pub(crate) fn signal_foreground(master: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    /// `_IOW('T', 0x36, int)`, by the numbers of asm-generic/ioctls.h.
+    const TIOCSIG: rustix::ioctl::Opcode = rustix::ioctl::opcode::write::<i32>(b'T', 0x36);
+    let number = usize::try_from(signal.as_raw()).unwrap_or_default();
+    // SAFETY: the request takes its argument as an integer, so that the kernel reads no memory of ours: pty_unix98_ioctl.
+    let request = unsafe { rustix::ioctl::IntegerSetter::<TIOCSIG>::new_usize(number) };
+    // SAFETY: as above; on a descriptor of another kind it is refused.
+    Ok(unsafe { rustix::ioctl::ioctl(master, request) }?)
 }

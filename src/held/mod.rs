@@ -19,6 +19,7 @@ mod spec;
 mod start;
 mod stats;
 mod stop;
+pub(crate) mod terminal;
 pub(crate) mod wire;
 
 pub use self::client::{Held, Listed, Sandboxes};
@@ -35,6 +36,7 @@ pub use self::session::{SandboxPolicy, Session};
 pub use self::spec::{Spec, StoredWorkspace};
 pub use self::stats::Stats;
 pub use self::stop::Stopped;
+pub use self::terminal::{Attached, RunOptions, RunOutput, Shell, Terminal, TerminalInfo, TerminalOptions, TerminalState};
 
 pub(crate) use self::log::{HALF, LONGEST_LINE, files as log_files};
 pub(crate) use self::session::leave;

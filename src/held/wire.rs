@@ -4,6 +4,7 @@
 
 use super::record::Record;
 use super::stats::Stats;
+use super::terminal::ask::{TerminalAnswer, TerminalAsk};
 use pinfold_runner::{Failure, Job, MAX_HELD_MESSAGE, Outcome};
 use rustix::io::Errno;
 use rustix::net::{
@@ -41,6 +42,8 @@ pub(crate) enum Request {
     Stats,
     /// Say [`Reply::Grown`] whenever the log has grown, until the sandbox ends.
     Follow,
+    /// Something about terminals: [`Reply::Terminal`]. Either may bring a descriptor.
+    Terminal(TerminalAsk),
     /// End the sandbox. [`Reply::Stopping`] comes at once; the connection closes when all is gone.
     Stop,
     /// The same if for so long no command ran and nobody was attached.
@@ -63,6 +66,7 @@ pub(crate) enum Reply {
     },
     Stats(Box<Stats>),
     Grown,
+    Terminal(TerminalAnswer),
     Stopping,
     /// The request can't be met, and why.
     Refused(Failure),

@@ -10,6 +10,7 @@ mod exec;
 mod link;
 mod log;
 mod serve;
+mod terminal;
 
 use crate::held::order::{DESCRIPTORS, START};
 use crate::sys;

@@ -4,6 +4,7 @@ use super::activity::Activity;
 use super::exec;
 use super::link::{Link, gone};
 use super::log::Log;
+use super::terminal::{self, Terminals};
 use crate::held::wire::{Connection, Reply, Request};
 use crate::held::{Record, Stats};
 use pinfold_runner::{Ask, Failure, Notice};
@@ -31,6 +32,7 @@ pub(crate) struct Keeper {
     pub(crate) link: Link,
     pub(crate) log: Log,
     pub(crate) activity: Rc<Activity>,
+    pub(crate) terminals: Rc<Terminals>,
     pub(crate) began: Instant,
     /// Why the sandbox is to end, once it is.
     pub(crate) stopping: watch::Sender<Option<&'static str>>,
@@ -115,6 +117,15 @@ async fn serve(keeper: &Rc<Keeper>, client: &Connection) {
             Ok(Request::Exec { job, detach: false }) => exec::attached(keeper, client, job, descriptors).await,
             Ok(Request::Exec { job, detach: true }) => exec::detached(keeper, job).await,
             Ok(Request::Stats) => Reply::Stats(Box::new(keeper.stats().await)),
+            Ok(Request::Terminal(ask)) => match terminal::serve(keeper, ask, descriptors).await {
+                Ok((answer, along)) => {
+                    if !answer_with(client, &Reply::Terminal(answer), along).await {
+                        return;
+                    }
+                    continue;
+                }
+                Err(failure) => Reply::Refused(failure),
+            },
             Ok(Request::Follow) => return follow(keeper, client).await,
             Ok(Request::Stop) => return stop(keeper, client, "stopped").await,
             Ok(Request::StopIdle { idle_ms }) => match keeper.is_idle_for(Duration::from_millis(idle_ms)) {
@@ -133,7 +144,13 @@ async fn serve(keeper: &Rc<Keeper>, client: &Connection) {
 
 /// Answers, if the client takes it in time.
 async fn answer(client: &Connection, reply: &Reply) -> bool {
-    matches!(timeout(PATIENCE, client.send(reply, &[])).await, Ok(Ok(())))
+    answer_with(client, reply, None).await
+}
+
+/// The same with a descriptor.
+async fn answer_with(client: &Connection, reply: &Reply, along: Option<OwnedFd>) -> bool {
+    let along: Vec<_> = along.iter().map(AsFd::as_fd).collect();
+    matches!(timeout(PATIENCE, client.send(reply, &along)).await, Ok(Ok(())))
 }
 
 /// Says whenever the log has grown. Several times count as one for a client who is slow.
