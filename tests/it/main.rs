@@ -32,6 +32,7 @@ mod privilege; // who the command is and what it inherits
 mod sandbox; // how a test runs a job, and looks that nothing of it is left
 mod shares; // CPUs, swap, stacks and disks shared out, each limit attacked
 mod support; // where the programs under test are, and what this host can't do
+mod terminals; // terminals of sandboxes that stay: state, exact output, people and programs
 mod tidy; // what every source file has, and what none has
 mod view; // what of the host can be seen and touched from inside
 mod watched; // limits on a host without cgroups, attacked

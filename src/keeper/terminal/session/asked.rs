@@ -155,13 +155,13 @@ impl Session {
 
     fn over(&mut self, end: End) {
         self.place = Place::Ended;
+        self.end = Some(end.clone());
         match self.run.take() {
             Some(run) if run.phase == Phase::Coming => run.refuse(self.gone()),
             Some(run) => run.finish(end.exit_code, false, true),
             None => {}
         }
         self.show(format!("\r\n[the shell has ended: {}]\r\n", end.how).as_bytes());
-        self.end = Some(end);
         self.let_go();
     }
 
