@@ -3,13 +3,16 @@
 use super::exit::Exit;
 use super::run::failure_of;
 use super::run::join::{self, Streams};
+use super::run::relay::Output;
 use super::run::signal::Signals;
+use super::run::terminal::{self, RawMode};
 use super::run::verdict;
 use super::value::{self, reason};
 use super::{held, limits, message};
 use clap::Args;
 use pinfold::held::{Error, Held, Sandboxes, command};
 use pinfold::{Cwd, Failure, Job, Limit, Outcome, Status, Stdin, Stdio};
+use std::io::IsTerminal;
 
 /// Run a command in a sandbox that stays
 ///
@@ -40,6 +43,12 @@ pub(crate) struct ExecOptions {
     /// Without this its stdin is empty, as with docker exec.
     #[arg(short, long)]
     interactive: bool,
+
+    /// Give the command a terminal (as docker exec -it)
+    ///
+    /// Ours is raw meanwhile: every key goes to the command. With `-i` or without it, stdin must be a terminal.
+    #[arg(short, long, conflicts_with_all = ["detach", "json"])]
+    tty: bool,
 
     /// Return when the command runs, and print its number
     ///
@@ -119,6 +128,7 @@ pub(super) fn run(options: &ExecOptions) -> Exit {
     };
     let exit = match options {
         ExecOptions { detach: true, .. } => runtime.block_on(detach(options)),
+        ExecOptions { tty: true, .. } => runtime.block_on(on_terminal(options)),
         ExecOptions { json: true, .. } => runtime.block_on(json(options)),
         _ => runtime.block_on(live(options)),
     };
@@ -185,6 +195,58 @@ async fn live_outcome(options: &ExecOptions) -> Result<Exit, Failure> {
     // Not all had been read when it ended.
     meter.tell(&mut outcome, job.limits.output_bytes);
     Ok(verdict::tell(&outcome, &job, ended))
+}
+
+async fn on_terminal(options: &ExecOptions) -> Exit {
+    if !std::io::stdin().is_terminal() {
+        let failure = Failure::new("invalid", "`--tty` needs a terminal on stdin");
+        verdict::failed(&failure);
+        return Exit::Failed;
+    }
+    match terminal_outcome(options).await {
+        Ok(exit) => exit,
+        Err(failure) => {
+            verdict::failed(&failure);
+            Exit::Failed
+        }
+    }
+}
+
+async fn terminal_outcome(options: &ExecOptions) -> Result<Exit, Failure> {
+    let (held, mut job) = prepare(options)?;
+    if job.env.iter().all(|(name, _)| name != "TERM") {
+        // The command's terminal is ours in the end, and has its abilities.
+        let term = std::env::var("TERM").ok().filter(|term| !term.is_empty());
+        let set = job.env.set("TERM", term.unwrap_or_else(|| "xterm".to_owned()));
+        set.map_err(|error| Failure::new("invalid", error.to_string()))?;
+    }
+    let mut signals = Signals::new().map_err(failure_of("catch signals"))?;
+    let (rows, columns) = terminal::size();
+    let mut running = held.exec_on_terminal(job.clone(), rows, columns).await.map_err(Error::into_failure)?;
+    let raw = RawMode::enter().map_err(failure_of("make the terminal raw"))?;
+    let resize = running.resizer();
+    terminal::follow_size(move |rows, columns| resize(rows, columns))
+        .map_err(failure_of("follow the terminal's size"))?;
+    let mut output = None;
+    if let Some(attached) = running.take_terminal() {
+        let (shown, keys) = tokio::io::split(attached);
+        let passed = join::pass_stdin(keys).and_then(|()| Output::pass(shown, std::io::stdout()));
+        output = Some(passed.map_err(failure_of("pass stdio on"))?);
+    }
+    let outcome = tokio::select! {
+        outcome = running.wait() => outcome.map_err(Error::into_failure)?,
+        // Ctrl-C is a key here; whoever sends a signal means us, and the command ends with us.
+        number = signals.next() => {
+            drop(raw);
+            return Ok(Exit::Signal(u8::try_from(number).unwrap_or(0)));
+        }
+    };
+    if let Some(output) = &mut output {
+        // Who does not read any more has had enough.
+        let _enough = output.drain().await;
+    }
+    drop(raw);
+    Ok(verdict::tell(&outcome, &job, verdict::Ended::Itself))
 }
 
 async fn detach(options: &ExecOptions) -> Exit {

@@ -1,6 +1,7 @@
 //! The command line on top of the library: one file a subcommand, and the few things that they share. Nothing here
 //! confines anything.
 
+mod attach;
 mod checkpoint;
 mod completions;
 mod cp;
@@ -46,6 +47,7 @@ enum Command {
     Run(Box<run::RunOptions>),
     Start(Box<start::StartOptions>),
     Exec(Box<exec::ExecOptions>),
+    Attach(attach::AttachOptions),
     Ps(ps::PsOptions),
     Stats(stats::StatsOptions),
     Logs(logs::LogsOptions),
@@ -66,6 +68,7 @@ impl Cli {
             Command::Run(options) => run::run(*options),
             Command::Start(options) => start::run(&options),
             Command::Exec(options) => exec::run(&options),
+            Command::Attach(options) => attach::run(&options),
             Command::Ps(options) => ps::run(&options),
             Command::Stats(options) => stats::run(&options),
             Command::Logs(options) => logs::run(&options),

@@ -36,7 +36,9 @@ pub use self::session::{SandboxPolicy, Session};
 pub use self::spec::{Spec, StoredWorkspace};
 pub use self::stats::Stats;
 pub use self::stop::Stopped;
-pub use self::terminal::{Attached, RunOptions, RunOutput, Shell, Terminal, TerminalInfo, TerminalOptions, TerminalState};
+pub use self::terminal::{
+    Attached, OnTerminal, RunOptions, RunOutput, Shell, Terminal, TerminalInfo, TerminalOptions, TerminalState,
+};
 
 pub(crate) use self::log::{HALF, LONGEST_LINE, files as log_files};
 pub(crate) use self::session::leave;

@@ -153,7 +153,15 @@ async fn begin(post: &Post) -> Result<Begun, Error> {
     }
     let log = Log::new(post.runtime.logs()?, &order.id);
     log.note(None, LogEvent::Started, order.name.as_str());
-    let keeper = Keeper { record, link, log, activity: Activity::new(), terminals: Rc::default(), began: Instant::now(), stopping };
+    let keeper = Keeper {
+        record,
+        link,
+        log,
+        activity: Activity::new(),
+        terminals: Rc::default(),
+        began: Instant::now(),
+        stopping,
+    };
     Ok(Begun { keeper: Rc::new(keeper), sandbox, listener, workspace })
 }
 

@@ -4,6 +4,7 @@ use super::activity::Work;
 use super::link::{Asked, Event, gone};
 use super::serve::Keeper;
 use crate::held::LogEvent;
+use crate::held::terminal::ask::TerminalAnswer;
 use crate::held::wire::{Connection, Reply, Request};
 use pinfold_runner::{Ask, Failure, Job, Outcome, SandboxId, check_exec};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -59,9 +60,24 @@ pub(super) async fn attached(
     job: Box<Job>,
     descriptors: Vec<OwnedFd>,
 ) -> Reply {
+    see_through(keeper, client, job, None, descriptors).await
+}
+
+/// The same on a terminal of its own, which the client gets.
+pub(super) async fn on_terminal(keeper: &Rc<Keeper>, client: &Connection, job: Box<Job>, size: (u16, u16)) -> Reply {
+    see_through(keeper, client, job, Some(size), Vec::new()).await
+}
+
+async fn see_through(
+    keeper: &Rc<Keeper>,
+    client: &Connection,
+    job: Box<Job>,
+    terminal: Option<(u16, u16)>,
+    descriptors: Vec<OwnedFd>,
+) -> Reply {
     let _busy = keeper.activity.begin(Work::Command);
     let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-    let mut asked = match keeper.begin(job, None, &borrowed).await {
+    let mut asked = match keeper.begin(job, terminal, &borrowed).await {
         Ok(asked) => asked,
         Err(failure) => return Reply::Refused(failure),
     };
@@ -73,6 +89,11 @@ pub(super) async fn attached(
     loop {
         tokio::select! {
             event = asked.events.recv() => match event {
+                Some(Event::Executed { terminal: Some(master) }) => {
+                    let told = Reply::Terminal(TerminalAnswer::Attached);
+                    // Whoever does not take it is gone, which is seen below.
+                    let _gone = client.send(&told, &[master.as_fd()]).await;
+                }
                 Some(Event::Executed { .. }) => {}
                 Some(Event::Ended(outcome)) => return ended(keeper, number, outcome),
                 None => return Reply::Refused(gone()),

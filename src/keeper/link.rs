@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What the runner tells of one command.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// It was executed; the pid and the terminal's other side come with a terminal.
-    Executed { pid: Option<i32>, terminal: Option<OwnedFd> },
+    /// It was executed; the terminal's other side comes with a terminal.
+    Executed { terminal: Option<OwnedFd> },
     /// It has ended, or could not be started.
     Ended(Box<Outcome>),
 }
@@ -126,8 +126,8 @@ impl Link {
     pub(crate) async fn dispatch(&self) {
         while let Some((notice, mut descriptors)) = self.receive().await {
             match notice {
-                Notice::Executed { number, pid } => {
-                    let event = Event::Executed { pid, terminal: descriptors.pop() };
+                Notice::Executed { number, .. } => {
+                    let event = Event::Executed { terminal: descriptors.pop() };
                     self.tell(number, event);
                 }
                 Notice::Ended { number, outcome } => {

@@ -10,7 +10,7 @@ mod exec;
 mod link;
 mod log;
 mod serve;
-mod terminal;
+pub(crate) mod terminal;
 
 use crate::held::order::{DESCRIPTORS, START};
 use crate::sys;

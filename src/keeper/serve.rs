@@ -5,6 +5,7 @@ use super::exec;
 use super::link::{Link, gone};
 use super::log::Log;
 use super::terminal::{self, Terminals};
+use crate::held::terminal::ask::TerminalAsk;
 use crate::held::wire::{Connection, Reply, Request};
 use crate::held::{Record, Stats};
 use pinfold_runner::{Ask, Failure, Notice};
@@ -117,6 +118,9 @@ async fn serve(keeper: &Rc<Keeper>, client: &Connection) {
             Ok(Request::Exec { job, detach: false }) => exec::attached(keeper, client, job, descriptors).await,
             Ok(Request::Exec { job, detach: true }) => exec::detached(keeper, job).await,
             Ok(Request::Stats) => Reply::Stats(Box::new(keeper.stats().await)),
+            Ok(Request::Terminal(TerminalAsk::Exec { job, rows, columns })) => {
+                exec::on_terminal(keeper, client, job, (rows, columns)).await
+            }
             Ok(Request::Terminal(ask)) => match terminal::serve(keeper, ask, descriptors).await {
                 Ok((answer, along)) => {
                     if !answer_with(client, &Reply::Terminal(answer), along).await {

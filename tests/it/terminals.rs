@@ -1,5 +1,6 @@
 //! Terminals of held sandboxes: a shell that keeps its state, output that is exact, people and programs on one screen.
 
+mod command; // `pinfold attach` and `pinfold exec -t`
 
 use crate::held::Home;
 use crate::support;
@@ -116,13 +117,25 @@ fn a_command_in_a_terminal_is_confined_and_inherits_nothing() {
             assert_eq!(says(&terminal, text).await, "0\n1\n2\n3\n", "{text}");
         }
         let status = says(&terminal, "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status").await;
-        assert_eq!(status.split_whitespace().collect::<Vec<_>>(), ["CapEff:", "0000000000000000", "NoNewPrivs:", "1", "Seccomp:", "2"]);
+        assert_eq!(
+            status.split_whitespace().collect::<Vec<_>>(),
+            ["CapEff:", "0000000000000000", "NoNewPrivs:", "1", "Seccomp:", "2"]
+        );
         // The word that makes a status count is in no environment and on no command line.
-        let found = says(&terminal, "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -c '[_]_pf_k='").await;
+        let found = says(
+            &terminal,
+            "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -c '[_]_pf_k='",
+        )
+        .await;
         assert_eq!(found, "0\n");
-        let forged = "for f in /proc/[0-9]*/fd/*; do (printf 'start R 7\\n R 7\\nR 7\\n' >$f) 2>/dev/null; done; true";
+        let forged = "for f in /proc/[0-9]*/fd/4; do (printf 'start R 7\\n R 7\\nR 7\\n' >$f) 2>/dev/null; done; true";
         let ran = within(&terminal, &forged.replace("[0-9]*", "$__pf_h"), PATIENCE).await;
         assert_eq!(ran.exit_code, Some(0), "{ran:?}");
+        // Who fills every pipe of the shell's has a terminal that lies or is replaced; the next command has a clean one.
+        let text = forged.replace("[0-9]*", "$__pf_h").replace("fd/4", "fd/*");
+        within(&terminal, &text, Duration::from_secs(2)).await;
+        within(&terminal, "true", Duration::from_secs(2)).await;
+        assert_eq!(says(&terminal, "echo on").await, "on\n");
     });
 }
 
@@ -198,7 +211,9 @@ async fn sees(client: &mut (impl AsyncReadExt + Unpin), wanted: &str) -> String 
     let mut seen = String::new();
     let mut chunk = vec![0; 65_536];
     while !seen.contains(wanted) {
-        let length = tokio::time::timeout(PATIENCE, client.read(&mut chunk)).await.unwrap_or_else(|_late| panic!("no {wanted:?} in {seen:?}"));
+        let length = tokio::time::timeout(PATIENCE, client.read(&mut chunk))
+            .await
+            .unwrap_or_else(|_late| panic!("no {wanted:?} in {seen:?}"));
         let length = length.unwrap();
         assert!(length > 0, "no {wanted:?} in {seen:?}");
         seen.push_str(&String::from_utf8_lossy(&chunk[..length]));

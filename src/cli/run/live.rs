@@ -10,9 +10,8 @@ use super::{failure, failure_of, job};
 use crate::cli::exit::Exit;
 use crate::cli::message;
 use crate::cli::sandbox::stored;
-use pinfold::{Controller, Failure, Job, Outcome, Pinfold, Stdio};
+use pinfold::{Failure, Job, Outcome, Pinfold, Stdio};
 use std::io::IsTerminal;
-use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) async fn run(options: &RunOptions) -> Exit {
     let refused = |reason: String| {
@@ -63,24 +62,14 @@ async fn live(job: Job, tty: bool) -> Result<(Outcome, Ended), Failure> {
         false => None,
     };
     if tty {
-        follow_size(sandbox.controller()).map_err(failure_of("follow the terminal's size"))?;
+        let controller = sandbox.controller();
+        // A command that has ended needs no size.
+        terminal::follow_size(move |rows, columns| drop(controller.resize(rows, columns)))
+            .map_err(failure_of("follow the terminal's size"))?;
     }
     let streams = Streams { stdin: sandbox.take_stdin(), stdout: sandbox.take_stdout(), stderr: sandbox.take_stderr() };
     let controller = sandbox.controller();
     let joined = join::join(streams, controller, &mut signals, sandbox.wait()).await;
     let (outcome, ended) = joined.map_err(failure_of("pass stdio on"))?;
     Ok((outcome.map_err(|error| failure("host_error", &error))?, ended))
-}
-
-/// Tells the command's terminal the size of ours whenever it changes.
-fn follow_size(controller: Controller) -> std::io::Result<()> {
-    let mut changes = signal(SignalKind::window_change())?;
-    tokio::spawn(async move {
-        while changes.recv().await.is_some() {
-            let (rows, columns) = terminal::size();
-            // A command that has ended needs no size.
-            let _ = controller.resize(rows, columns);
-        }
-    });
-    Ok(())
 }

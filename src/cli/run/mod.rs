@@ -6,10 +6,10 @@ pub(in crate::cli) mod join;
 mod json;
 mod live;
 mod options;
-mod relay;
+pub(in crate::cli) mod relay;
 mod report;
 pub(in crate::cli) mod signal;
-mod terminal;
+pub(in crate::cli) mod terminal;
 pub(in crate::cli) mod verdict;
 
 pub(super) use options::RunOptions;

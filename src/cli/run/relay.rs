@@ -79,7 +79,7 @@ fn wait_for_input(stdin: &File) -> bool {
 }
 
 /// One of our outputs, and how it went.
-pub(super) struct Output {
+pub(in crate::cli) struct Output {
     /// Comes when everything is written, or with the error that stopped it.
     done: oneshot::Receiver<Result<()>>,
     finished: bool,
@@ -90,7 +90,7 @@ impl Output {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub(super) fn pass(mut source: impl AsyncRead + Unpin + Send + 'static, target: impl AsFd) -> Result<Self> {
+    pub(in crate::cli) fn pass(mut source: impl AsyncRead + Unpin + Send + 'static, target: impl AsFd) -> Result<Self> {
         let target = target.as_fd().try_clone_to_owned()?;
         let (sender, receiver) = mpsc::channel::<Vec<u8>>(QUEUE);
         let (report, done) = oneshot::channel();
@@ -110,7 +110,7 @@ impl Output {
     }
 
     /// Waits for the end; after it, for ever.
-    pub(super) async fn end(&mut self) -> Result<()> {
+    pub(in crate::cli) async fn end(&mut self) -> Result<()> {
         if self.finished {
             return std::future::pending().await;
         }
@@ -123,7 +123,7 @@ impl Output {
     ///
     /// # Errors
     /// What stopped the writing, if that has not been told before.
-    pub(super) async fn drain(&mut self) -> Result<()> {
+    pub(in crate::cli) async fn drain(&mut self) -> Result<()> {
         if self.finished { Ok(()) } else { self.end().await }
     }
 }

@@ -4,20 +4,36 @@
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::Result;
 use std::os::fd::AsFd;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A terminal of a sensible size, for when ours does not know its own.
 const FALLBACK: (u16, u16) = (24, 80);
 
 /// The rows and columns of our terminal.
-pub(super) fn size() -> (u16, u16) {
+pub(in crate::cli) fn size() -> (u16, u16) {
     match tcgetwinsize(std::io::stdin()) {
         Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row, size.ws_col),
         _ => FALLBACK,
     }
 }
 
+/// Tells the size of ours whenever it changes.
+///
+/// # Errors
+/// When the signal can't be caught.
+pub(in crate::cli) fn follow_size(resize: impl Fn(u16, u16) + Send + 'static) -> Result<()> {
+    let mut changes = signal(SignalKind::window_change())?;
+    tokio::spawn(async move {
+        while changes.recv().await.is_some() {
+            let (rows, columns) = size();
+            resize(rows, columns);
+        }
+    });
+    Ok(())
+}
+
 /// The caller's terminal in raw mode for as long as this lives.
-pub(super) struct RawMode {
+pub(in crate::cli) struct RawMode {
     before: Termios,
 }
 
@@ -26,7 +42,7 @@ impl RawMode {
     ///
     /// # Errors
     /// When stdin is no terminal, or refuses.
-    pub(super) fn enter() -> Result<Self> {
+    pub(in crate::cli) fn enter() -> Result<Self> {
         let stdin = std::io::stdin();
         let before = tcgetattr(stdin.as_fd())?;
         let mut raw = before.clone();

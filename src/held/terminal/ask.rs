@@ -2,7 +2,7 @@
 //! is passed along (memfd_create(2)).
 
 use super::types::{TerminalInfo, TerminalOptions};
-use pinfold_runner::Content;
+use pinfold_runner::{Content, Job};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -24,6 +24,9 @@ pub(crate) enum TerminalAsk {
     Open(Box<TerminalOptions>),
     /// Which there are: [`TerminalAnswer::List`].
     List,
+    /// Run one command on a terminal of its own: [`TerminalAnswer::Attached`], which brings its master, then
+    /// [`Reply::Ended`](crate::held::wire::Reply::Ended). It is signalled and ended as one without a terminal.
+    Exec { job: Box<Job>, rows: u16, columns: u16 },
     /// Something about this one.
     Of { terminal: String, what: What },
 }

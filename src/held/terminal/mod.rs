@@ -1,9 +1,11 @@
 //! Terminals of held sandboxes: real ones, each with a shell that keeps its state from one command to the next.
 
 pub(crate) mod ask;
+mod command;
 mod types;
 
 use self::ask::{TerminalAnswer, TerminalAsk, What, unwrap, wrap};
+pub use self::command::OnTerminal;
 pub use self::types::{RunOptions, RunOutput, Shell, TerminalInfo, TerminalOptions, TerminalState};
 use super::client::Held;
 use super::connect::refused;
@@ -167,7 +169,11 @@ impl Terminal {
 pub struct Attached(UnixStream);
 
 impl AsyncRead for Attached {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
@@ -212,4 +218,3 @@ async fn ask_terminal(
         _ => Err(unexpected(held)),
     }
 }
-

@@ -86,7 +86,12 @@ impl Audience {
     pub(super) fn admit(&mut self, stream: std::os::unix::net::UnixStream, first: &[u8]) -> io::Result<()> {
         stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(stream)?;
-        self.clients.push(Client { stream, waiting: first.iter().copied().collect(), has_missed: false, is_gone: false });
+        self.clients.push(Client {
+            stream,
+            waiting: first.iter().copied().collect(),
+            has_missed: false,
+            is_gone: false,
+        });
         Ok(())
     }
 
@@ -125,7 +130,10 @@ impl Audience {
         let count = self.clients.len();
         for client in &mut self.clients {
             client.flush(context);
-            if listens && !client.is_gone && let Some(bytes) = client.typed(context) {
+            if listens
+                && !client.is_gone
+                && let Some(bytes) = client.typed(context)
+            {
                 return Poll::Ready(Heard::Typed(bytes));
             }
         }

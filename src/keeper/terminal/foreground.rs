@@ -66,9 +66,8 @@ fn waits_on(pid: i32, call: &str, device: (u64, u64)) -> Option<bool> {
     let &[first, second, _] = &arguments[..] else { return None };
     let is_device = |descriptor: u64| {
         let path = format!("/proc/{pid}/fd/{descriptor}");
-        fs::metadata(path).is_ok_and(|found| {
-            (found.dev(), found.ino()) == device || found.rdev() == rustix::fs::makedev(5, 0)
-        })
+        fs::metadata(path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == device || found.rdev() == rustix::fs::makedev(5, 0))
     };
     let waits = match Call::of(number)? {
         Call::Read => is_device(first),
@@ -132,6 +131,7 @@ fn selected(pid: i32, count: u64, address: u64) -> Option<Vec<u64>> {
 /// The descriptors that an epoll instance watches: proc_pid_fdinfo(5).
 fn watched(pid: i32, epoll: u64) -> Option<Vec<u64>> {
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{epoll}")).ok()?;
-    let targets = info.lines().filter_map(|line| line.strip_prefix("tfd:")?.split_ascii_whitespace().next()?.parse().ok());
+    let targets =
+        info.lines().filter_map(|line| line.strip_prefix("tfd:")?.split_ascii_whitespace().next()?.parse().ok());
     Some(targets.take(MOST_POLLED).collect())
 }

@@ -13,4 +13,5 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::pty::Pty;
 pub(crate) use self::room::{Terminals, serve};

@@ -20,13 +20,13 @@ const CHUNK: usize = 64 << 10;
 
 /// A pty: the master, and the other side held open, so that it never looks hung up while the shell lives.
 #[derive(Debug)]
-pub(super) struct Pty {
+pub(crate) struct Pty {
     master: AsyncFd<Arc<OwnedFd>>,
     other: OwnedFd,
 }
 
 impl Pty {
-    pub(super) fn new(master: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(master: OwnedFd) -> io::Result<Self> {
         fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
         // Opened now: a program may forbid it later (TIOCEXCL).
         let other = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
@@ -35,7 +35,7 @@ impl Pty {
     }
 
     /// Waits for output.
-    pub(super) async fn output(&self) -> io::Result<Vec<u8>> {
+    pub(crate) async fn output(&self) -> io::Result<Vec<u8>> {
         self.master
             .async_io(Interest::READABLE, |master| {
                 let mut chunk = vec![0; CHUNK];
@@ -48,7 +48,7 @@ impl Pty {
 
     /// Output that is there now, `None` when there is none left. Before it says so, the kernel waits for what was written
     /// already and is under way still: `n_tty_read`, since Linux 4.7. So whatever was written before this call is read.
-    pub(super) fn output_now(&self) -> Option<Vec<u8>> {
+    pub(crate) fn output_now(&self) -> Option<Vec<u8>> {
         let mut chunk = vec![0; CHUNK];
         loop {
             match rustix::io::read(self.master.get_ref(), &mut chunk) {
@@ -63,7 +63,7 @@ impl Pty {
     }
 
     /// Waits until some of this input was taken.
-    pub(super) async fn input(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) async fn input(&self, bytes: &[u8]) -> io::Result<usize> {
         self.master.async_io(Interest::WRITABLE, |master| Ok(rustix::io::write(master, bytes)?)).await
     }
 
@@ -72,7 +72,7 @@ impl Pty {
         rustix::io::write(self.master.get_ref(), bytes) == Ok(bytes.len())
     }
 
-    pub(super) fn resize(&self, (rows, columns): (u16, u16)) {
+    pub(crate) fn resize(&self, (rows, columns): (u16, u16)) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         // A terminal has no reason to refuse.
         let _taken = tcsetwinsize(self.master.get_ref(), size);

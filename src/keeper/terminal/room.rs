@@ -198,6 +198,7 @@ pub(crate) async fn serve(keeper: &Rc<Keeper>, ask: TerminalAsk, descriptors: Ve
             Ok((TerminalAnswer::Info(Box::new(info)), None))
         }
         TerminalAsk::List => Ok((TerminalAnswer::List(keeper.terminals.list().await), None)),
+        TerminalAsk::Exec { .. } => Err(Failure::new("invalid", "a command is run by other means")),
         TerminalAsk::Of { terminal, what } => keeper.terminals.of(&terminal, what, descriptors).await,
     }
 }
@@ -219,26 +220,27 @@ fn starter(keeper: &Rc<Keeper>, options: &TerminalOptions) -> Result<Starter, Fa
     }))
 }
 
-async fn start(
-    keeper: &Rc<Keeper>,
-    job: Job,
-    size: (u16, u16),
-    descriptors: [OwnedFd; 4],
-) -> Result<Started, Failure> {
+async fn start(keeper: &Rc<Keeper>, job: Job, size: (u16, u16), descriptors: [OwnedFd; 4]) -> Result<Started, Failure> {
     let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     let mut asked = keeper.begin(Box::new(job), Some(size), &borrowed).await?;
     drop(borrowed);
     drop(descriptors);
     let number = asked.number;
-    let (pid, master) = match asked.events.recv().await {
-        Some(Event::Executed { pid: Some(pid), terminal: Some(master) }) => (pid, master),
-        Some(Event::Executed { .. }) => return Err(Failure::new("bad_answer", "a terminal did not come with its shell")),
+    let master = match asked.events.recv().await {
+        Some(Event::Executed { terminal: Some(master), .. }) => master,
+        Some(Event::Executed { .. }) => {
+            return Err(Failure::new("bad_answer", "a terminal did not come with its shell"));
+        }
         Some(Event::Ended(outcome)) => {
             keeper.log.ended(number, &outcome);
             return Err(outcome.error.unwrap_or_else(|| Failure::new("ended", "the shell ended at once")));
         }
         None => return Err(crate::keeper::link::gone()),
     };
+    // The shell leads the terminal's session: TIOCGSID, which on a master tells of the other side.
+    let leader = rustix::termios::tcgetsid(&master);
+    let pid = leader.map_err(|errno| Failure::new("io", format!("failed to find the shell: {errno}")))?;
+    let pid = pid.as_raw_nonzero().get();
     let ended = keeper.clone();
     let end = Box::pin(async move {
         loop {

@@ -97,7 +97,11 @@ fn text(parser: &mut Parser, size: (u16, u16), with_scrollback: bool) -> String 
 }
 
 /// The lines that have scrolled off, oldest first, as `rows` takes them from a screen that was scrolled back.
-fn scrolled_off(screen: &mut vt100::Screen, size: (u16, u16), rows: impl Fn(&vt100::Screen) -> Vec<String>) -> Vec<String> {
+fn scrolled_off(
+    screen: &mut vt100::Screen,
+    size: (u16, u16),
+    rows: impl Fn(&vt100::Screen) -> Vec<String>,
+) -> Vec<String> {
     screen.set_scrollback(usize::MAX);
     let mut left = screen.scrollback();
     let mut lines = Vec::with_capacity(left);
@@ -200,8 +204,18 @@ mod tests {
         let mut screen = Screen::new((24, 80));
         let mut seed = 88_172_645_463_325_252_u64;
         let pieces: [&[u8]; 12] = [
-            b"\x1b[", b"\x1b]52;c;", b"9999999999", b";", b"H", b"r", b"\x1b[?1049h", b"\x1b7", b"\x1b8", b"M",
-            b"\xff\xfe\xf0", b"\xe2\x80\x8b\xcc\x81",
+            b"\x1b[",
+            b"\x1b]52;c;",
+            b"9999999999",
+            b";",
+            b"H",
+            b"r",
+            b"\x1b[?1049h",
+            b"\x1b7",
+            b"\x1b8",
+            b"M",
+            b"\xff\xfe\xf0",
+            b"\xe2\x80\x8b\xcc\x81",
         ];
         for round in 0..20_000 {
             seed ^= seed << 13;

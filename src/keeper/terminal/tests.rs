@@ -57,7 +57,8 @@ fn starter(shell: Shell) -> Starter {
             });
             // Until the shell itself was executed, which has no such word among its arguments as the programs before it.
             let line = format!("/proc/{pid}/cmdline");
-            wait_until(|| std::fs::read(&line).is_ok_and(|words| memchr::memmem::find(&words, b"setsid").is_none())).await;
+            wait_until(|| std::fs::read(&line).is_ok_and(|words| memchr::memmem::find(&words, b"setsid").is_none()))
+                .await;
             drop(ours);
             let kill = Box::new(move || {
                 let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
@@ -98,7 +99,11 @@ impl Terminal {
     /// The output and the exit code.
     async fn get(&self, text: impl AsRef<[u8]>) -> (Vec<u8>, i32) {
         let ran = self.run(&text).await;
-        assert!(!ran.timed_out && !ran.truncated && !ran.replaced, "{:?}: {ran:?}", String::from_utf8_lossy(text.as_ref()));
+        assert!(
+            !ran.timed_out && !ran.truncated && !ran.replaced,
+            "{:?}: {ran:?}",
+            String::from_utf8_lossy(text.as_ref())
+        );
         (ran.output.0, ran.exit_code.unwrap())
     }
 
@@ -195,7 +200,10 @@ fn a_shell_keeps_its_state() {
         assert_eq!(terminal.get("f").await, (Vec::new(), 4));
         assert_eq!(terminal.get("sleep 30 & true").await.1, 0);
         assert!(String::from_utf8_lossy(&terminal.get("jobs").await.0).contains("sleep 30"));
-        assert_eq!(terminal.get("kill $!; wait $! 2>/dev/null; echo gone").await.0.rsplit(|b| *b == b'\n').nth(1).unwrap(), b"gone");
+        assert_eq!(
+            terminal.get("kill $!; wait $! 2>/dev/null; echo gone").await.0.rsplit(|b| *b == b'\n').nth(1).unwrap(),
+            b"gone"
+        );
         if shell != Shell::Sh {
             terminal.get("typeset -A map; map[k]=v; typeset -i n=3").await;
             assert_eq!(terminal.get("echo ${map[k]} $n").await.0, b"v 3\n");
@@ -279,7 +287,9 @@ fn commands_inherit_nothing_but_the_terminal() {
     let before: Vec<u32> =
         String::from_utf8(listed).unwrap().lines().filter_map(|line| line.parse().ok()).filter(|it| *it > 3).collect();
     each(async |terminal, _| {
-        for text in ["ls /proc/self/fd", "(ls /proc/self/fd)", "ls /proc/self/fd | cat", "(sh -c 'ls /proc/self/fd' & wait)"] {
+        for text in
+            ["ls /proc/self/fd", "(ls /proc/self/fd)", "ls /proc/self/fd | cat", "(sh -c 'ls /proc/self/fd' & wait)"]
+        {
             let (output, _) = terminal.get(text).await;
             let output = String::from_utf8(output).unwrap();
             let numbers: Vec<u32> = output.split_whitespace().filter_map(|word| word.parse().ok()).collect();
@@ -297,7 +307,8 @@ fn no_output_forges_a_status() {
         let (output, code) = terminal.get(text).await;
         assert_eq!((String::from_utf8(output).unwrap().as_str(), code), ("start R 7\nR 7\n R 7\nend\n", 1));
         // Whoever goes for the pipes themselves still lacks the word that only the shell was told.
-        let text = "for f in /proc/[0-9]*/fd/4; do (printf 'start R 7\\n R 7\\nR 7\\n' >$f) 2>/dev/null; done; echo end";
+        let text =
+            "for f in /proc/[0-9]*/fd/4; do (printf 'start R 7\\n R 7\\nR 7\\n' >$f) 2>/dev/null; done; echo end";
         let ran = terminal.run_within(text.replace("[0-9]*", "$__pf_h"), PATIENCE).await;
         assert_eq!((ran.output.0.as_slice(), ran.exit_code), (&b"end\n"[..], Some(0)));
     });

@@ -1,7 +1,7 @@
 # Read by zsh as it starts. 3 is what the keeper says, 4 what it is told, 5 closes with the keeper, 6 is this text.
 # A process that only waits holds them, and the shell opens them when it speaks: no command inherits any.
 __pf_k=start __pf_n=0 __pf_x= __pf_e=
-__pf_h=$( (trap '' HUP INT QUIT TERM TSTP TTIN TTOU; IFS= read -r __pf_w) <&5 6<&- >/dev/null 2>&1 & echo $!)
+__pf_h=$( (trap '' HUP INT QUIT TERM TSTP TTIN TTOU; while IFS= read -r __pf_w; do :; done) <&5 6<&- >/dev/null 2>&1 & echo $!)
 exec 3<&- 4>&- 5<&- 6<&-
 __pf_c=/proc/$__pf_h/fd/3 __pf_s=/proc/$__pf_h/fd/4
 

@@ -6,6 +6,8 @@
 
 mod asked;
 
+use crate::held::terminal::TerminalOptions;
+use crate::keeper::activity::{Activity, Busy};
 use crate::keeper::terminal::audience::{Audience, Heard};
 use crate::keeper::terminal::foreground;
 use crate::keeper::terminal::living::{End, Event, Living, Starter};
@@ -14,8 +16,6 @@ use crate::keeper::terminal::run::{Phase, Run, Step};
 use crate::keeper::terminal::screen::{Screen, bounded, modes, typed, with_carriage_returns};
 use crate::keeper::terminal::shell::LISTEN;
 use crate::keeper::terminal::status::Said;
-use crate::held::terminal::TerminalOptions;
-use crate::keeper::activity::{Activity, Busy};
 use pinfold_runner::Failure;
 use rustix::process::Signal;
 use std::borrow::Cow;
@@ -52,7 +52,9 @@ enum Place {
     /// It listens.
     Parked,
     /// It shows its prompt, and somebody may have begun to type.
-    Prompt { is_clean: bool },
+    Prompt {
+        is_clean: bool,
+    },
     /// A line was typed since.
     Typed,
     /// It runs, or is about to run, what it was told.
