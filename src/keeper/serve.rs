@@ -10,7 +10,7 @@ use crate::held::wire::{Connection, Reply, Request};
 use crate::held::{Record, Stats};
 use pinfold_runner::{Ask, Failure, Notice};
 use rustix::net::sockopt::socket_peercred;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::UnixListener;
