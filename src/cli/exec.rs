@@ -225,8 +225,7 @@ async fn terminal_outcome(options: &ExecOptions) -> Result<Exit, Failure> {
     let mut running = held.exec_on_terminal(job.clone(), rows, columns).await.map_err(Error::into_failure)?;
     let raw = RawMode::enter().map_err(failure_of("make the terminal raw"))?;
     let resize = running.resizer();
-    terminal::follow_size(move |rows, columns| resize(rows, columns))
-        .map_err(failure_of("follow the terminal's size"))?;
+    terminal::follow_size(resize).map_err(failure_of("follow the terminal's size"))?;
     let mut output = None;
     if let Some(attached) = running.take_terminal() {
         let (shown, keys) = tokio::io::split(attached);

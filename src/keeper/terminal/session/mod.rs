@@ -5,11 +5,11 @@
 //! interrupt when somebody has begun to type.
 
 mod asked;
+mod late;
 
 use crate::held::terminal::TerminalOptions;
 use crate::keeper::activity::{Activity, Busy};
 use crate::keeper::terminal::audience::{Audience, Heard};
-use crate::keeper::terminal::foreground;
 use crate::keeper::terminal::living::{End, Event, Living, Starter};
 use crate::keeper::terminal::pty::{Changed, lacks_carriage_returns};
 use crate::keeper::terminal::run::{Phase, Run, Step};
@@ -17,7 +17,6 @@ use crate::keeper::terminal::screen::{Screen, bounded, modes, typed, with_carria
 use crate::keeper::terminal::shell::LISTEN;
 use crate::keeper::terminal::status::Said;
 use pinfold_runner::Failure;
-use rustix::process::Signal;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -372,57 +371,6 @@ impl Session {
     fn put_back(&mut self) {
         if let (Some(changed), Some(living)) = (self.changed.take(), &self.living) {
             living.pty.put_back(changed);
-        }
-    }
-
-    /// Time is over for what the command is at.
-    fn late(&mut self) {
-        if self.stop_holding() {
-            return;
-        }
-        let Some(run) = &mut self.run else { return };
-        let Some(living) = &self.living else { return };
-        match (run.phase, run.next) {
-            (Phase::Coming, _) => {
-                self.is_hidden = false;
-                if self.place == Place::Driven {
-                    self.place = Place::Typed;
-                }
-                if let Some(run) = self.run.take() {
-                    run.refuse(Failure::new("busy", "the terminal is busy: something runs in it"));
-                }
-                return;
-            }
-            (Phase::Told, _) | (_, Step::Replace) => return self.replace(),
-            (_, Step::Interrupt) => {
-                living.pty.interrupt();
-                run.next = Step::Terminate;
-            }
-            (_, step) => {
-                let Some(group) = living.pty.foreground().filter(|group| group.as_raw_nonzero().get() != living.pid)
-                else {
-                    // The shell itself does not give in.
-                    return self.replace();
-                };
-                let signal = if step == Step::Terminate { Signal::TERM } else { Signal::KILL };
-                foreground::signal(group, living.pid, signal);
-                run.next = if step == Step::Terminate { Step::Kill } else { Step::Replace };
-            }
-        }
-        run.deadline = Instant::now().checked_add(STEP);
-    }
-
-    /// Ends the shell, to start another one when it has.
-    fn replace(&mut self) {
-        if self.is_replacing {
-            return;
-        }
-        self.is_replacing = true;
-        self.place = Place::Starting;
-        self.changed = None;
-        self.with_living(|living| (living.kill)());
-        if self.run.as_ref().is_some_and(|run| run.phase != Phase::Coming) {
-            self.finish(None, true, false);
         }
     }
 }
