@@ -28,6 +28,8 @@ pub(super) struct Exec {
     /// Our end of the status pipe, until its end.
     pub(super) status: Option<OwnedFd>,
     pub(super) has_terminal: bool,
+    /// Whether it was executed, and its terminal has not come yet.
+    pub(super) awaits_master: bool,
     pub(super) master: Option<OwnedFd>,
     /// Signals that came before it was executed.
     pub(super) held_back: Vec<i32>,
@@ -72,6 +74,7 @@ impl Exec {
             groups,
             status,
             has_terminal,
+            awaits_master: false,
             master: None,
             held_back: Vec::new(),
             word: Vec::new(),

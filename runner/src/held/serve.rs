@@ -193,6 +193,16 @@ impl<'a> Held<'a> {
     fn read_status_of(&mut self, number: u64) {
         let Some(exec) = self.execs.get_mut(&number) else { return };
         if let Turn::Executed = exec.read_status() {
+            // The command may be quicker than init's word, which brings its terminal.
+            exec.awaits_master = exec.has_terminal && exec.master.is_none();
+            if !exec.awaits_master {
+                self.tell_executed(number);
+            }
+        }
+    }
+
+    fn tell_executed(&mut self, number: u64) {
+        if let Some(exec) = self.execs.get_mut(&number) {
             let pid = if exec.has_terminal { exec.main(self.init.pid) } else { None };
             let (master, signals) = (exec.master.take(), std::mem::take(&mut exec.held_back));
             // Who belongs to it is told by this where there are no groups, also when it has ended.
@@ -222,6 +232,9 @@ impl<'a> Held<'a> {
             Some(News::Terminal { number }) => {
                 if let Some(exec) = self.execs.get_mut(&number) {
                     exec.master = descriptors.pop();
+                    if std::mem::take(&mut exec.awaits_master) {
+                        self.tell_executed(number);
+                    }
                 }
             }
             Some(News::Refused { number, error }) => {
