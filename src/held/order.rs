@@ -27,5 +27,6 @@ pub(crate) struct Order {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Started(Box<Record>),
-    Failed(Failure),
+    /// Why it can't be, and which process says so.
+    Failed(Failure, i32),
 }

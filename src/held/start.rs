@@ -12,6 +12,7 @@ use crate::locate;
 use crate::runner_process::Launcher;
 use crate::workspace::key::Key;
 use pinfold_runner::MAX_JOB_BYTES;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -86,7 +87,13 @@ fn create(runtime: &Runtime, lock: OwnedFd, id: String, name: Name, spec: &Spec)
     process.wait_or_kill(FORK);
     match answer.map_err(failed("start the sandbox's keeper"))? {
         Some(Answer::Started(record)) => Ok(*record),
-        Some(Answer::Failed(failure)) => Err(Error::Failed(failure)),
+        Some(Answer::Failed(failure, keeper)) => {
+            // It has given everything back, and is about to end.
+            if let Some(keeper) = Pid::from_raw(keeper).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
+                is_readable(keeper.as_fd(), FORK);
+            }
+            Err(Error::Failed(failure))
+        }
         None => Err(Error::gone(order.name.as_str())),
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn run(descriptors: Vec<OwnedFd>) -> ExitCode {
 
 /// Tells the starter why there is no sandbox.
 fn refuse(starter: &mut UnixStream, failure: Failure) -> ExitCode {
-    let _nobody_asks = tell(starter, &Answer::Failed(failure));
+    let _nobody_asks = tell(starter, &Answer::Failed(failure, std::process::id().cast_signed()));
     ExitCode::from(125)
 }
 
