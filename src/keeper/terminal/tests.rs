@@ -9,8 +9,9 @@ use crate::held::terminal::{RunOutput, Shell, TerminalInfo, TerminalOptions, Ter
 use crate::keeper::activity::Activity;
 use pinfold_runner::Content;
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -28,9 +29,22 @@ fn installed() -> Vec<Shell> {
     [Shell::Bash, Shell::Sh, Shell::Zsh].into_iter().filter(is_there).collect()
 }
 
+/// The shells that a test has started. They end with it: one whose terminal is gone may look for it for ever.
+#[derive(Default)]
+struct Shells(RefCell<Vec<OwnedFd>>);
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        for process in self.shells.0.borrow().iter() {
+            let _ended = pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+}
+
 /// Starts a shell on a pty, with its descriptors from number 3 on, by way of programs that can do that.
-fn starter(shell: Shell) -> Starter {
+fn starter(shell: Shell, started: Rc<Shells>) -> Starter {
     Box::new(move |_size, descriptors| {
+        let started = started.clone();
         Box::pin(async move {
             let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
             grantpt(&master).unwrap();
@@ -49,6 +63,8 @@ fn starter(shell: Shell) -> Starter {
             let stdio = || Stdio::from(terminal.try_clone().unwrap());
             let mut child = command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
             let pid = child.id().cast_signed();
+            let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+            started.0.borrow_mut().push(process);
             let (sender, end) = tokio::sync::oneshot::channel();
             std::thread::spawn(move || {
                 let status = child.wait().unwrap();
@@ -78,14 +94,16 @@ async fn wait_until(mut is_so: impl FnMut() -> bool) {
 /// A terminal with a shell.
 struct Terminal {
     room: Rc<Terminals>,
+    shells: Rc<Shells>,
 }
 
 impl Terminal {
     async fn start(shell: Shell) -> Self {
         let room = Rc::new(Terminals::default());
         let options = TerminalOptions::default().shell(shell);
-        room.open(options, starter(shell), Activity::new()).await.unwrap();
-        Self { room }
+        let shells = Rc::new(Shells::default());
+        room.open(options, starter(shell, shells.clone()), Activity::new()).await.unwrap();
+        Self { room, shells }
     }
 
     async fn run_within(&self, text: impl AsRef<[u8]>, timeout: Duration) -> RunOutput {
