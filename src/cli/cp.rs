@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// Copy files into or out of where a sandbox works
 ///
-/// One of SRC and DST is PLACE:PATH: PLACE is a workspace, `ws:ID`, or a directory whose content nobody trusts, written so
-/// that it begins with `/` or `.`, and PATH is below it. The other is a path of yours, or `-` for a tar archive on stdin or stdout.
+/// One of SRC and DST is PLACE:PATH: PLACE is a sandbox that lives, by its name or id, a workspace, `ws:ID`, or a directory
+/// whose content nobody trusts, written so that it begins with `/` or `.`, and PATH is below it. The other is a path of yours, or `-` for a tar archive on stdin or stdout.
 ///
 /// As with `docker cp`: a file is copied to the name DST, or into it if it is a directory. A directory becomes DST if there
 /// is none, or is copied into it; with `/.` at the end of SRC its content is. Files that are there are replaced.

@@ -14,8 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// List files where a sandbox works, following no link
 ///
-/// PLACE is a workspace, `ws:ID`, or a directory whose content nobody trusts, written so that it begins with `/` or `.`;
-/// PATH is below it, as in `pinfold ls ./project:src`. Prints for each entry its type and permissions, its size in bytes, when it was changed (in
+/// PLACE is a sandbox that lives, by its name or id, a workspace, `ws:ID`, or a directory whose content nobody trusts,
+/// written so that it begins with `/` or `.`; PATH is below it, as in `pinfold ls ./project:src`. Prints for each entry its type and permissions, its size in bytes, when it was changed (in
 /// UTC) and its name; a symbolic link is shown with where it points, and is not followed.
 #[derive(Debug, Args)]
 pub(crate) struct LsOptions {

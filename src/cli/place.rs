@@ -1,9 +1,11 @@
-//! Where files can be, besides the user's own: `PLACE:PATH`. A place is a workspace, `ws:ID`, or a directory of the host
-//! whose content nobody trusts, written so that it can't be taken for a name: `./dir` or `/srv/dir`.
+//! Where files can be, besides the user's own: `PLACE:PATH`. A place is a sandbox that lives, by its name or id, a
+//! workspace, `ws:ID`, or a directory of the host whose content nobody trusts, written so that it can't be taken for a
+//! name: `./dir` or `/srv/dir`.
 
 use super::message;
 use pinfold::files::{Error, Tree};
-use pinfold::workspace::{self, Store};
+use pinfold::held::{self, Sandboxes};
+use pinfold::workspace::{self, InUse, Store};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -59,6 +61,16 @@ impl From<workspace::Error> for Refusal {
     }
 }
 
+impl From<held::Error> for Refusal {
+    fn from(error: held::Error) -> Self {
+        let is_no_name = matches!(error, held::Error::NotFound { .. } | held::Error::Invalid { .. });
+        Self::new(error.into_failure().message, is_no_name.then_some(PLACES))
+    }
+}
+
+const PLACES: &str = "a place is a sandbox that lives (`pinfold ps`), a workspace such as `ws:ID:path`, or a directory \
+                      that begins with `/` or `.`, such as `./dir:path`";
+
 /// What the name of a workspace begins with, as for `run --workspace`.
 const WORKSPACE: &[u8] = b"ws:";
 
@@ -100,17 +112,29 @@ fn open(place: &OsStr, writes: bool) -> Result<Tree, Refusal> {
             Refusal::new(format!("the workspace's id `{}` is not UTF-8", place.display()), None)
         })?;
         let store = Store::new()?;
-        let workspace = if writes { store.open(id)? } else { store.open_to_read(id)? };
+        let workspace = if writes { open_to_write(&store, id)? } else { store.open_to_read(id)? };
         return Ok(workspace.into_files()?);
     }
-    match bytes {
-        [b'/' | b'.', ..] => Ok(Tree::open(Path::new(place))?),
-        _ => Err(Refusal::new(
-            format!("failed to find the place `{}`", place.display()),
-            Some(
-                "name a workspace, such as `ws:ID:path`, or a directory so that it begins with `/` or `.`, such as `./dir:path`",
-            ),
+    match (bytes, place.to_str()) {
+        ([b'/' | b'.', ..], _) => Ok(Tree::open(Path::new(place))?),
+        (_, Some(name)) => Ok(Sandboxes::new().get(name)?.files()?),
+        (_, None) => Err(Refusal::new(format!("failed to find the place `{}`", place.display()), Some(PLACES))),
+    }
+}
+
+/// A workspace of the store; where a sandbox works in it that shares it with nobody, that one is the way.
+fn open_to_write(store: &Store, id: &str) -> Result<InUse, Refusal> {
+    let error = match store.open(id) {
+        Err(error @ workspace::Error::Busy { .. }) => error,
+        other => return Ok(other?),
+    };
+    let there = Sandboxes::new().in_workspace(store.state(), id).unwrap_or_default();
+    match there.first() {
+        Some(held) => Err(Refusal::new(
+            format!("{error}: it is sandbox `{}`", held.name()),
+            Some("name the sandbox as the place, as in `NAME:path`"),
         )),
+        None => Err(error.into()),
     }
 }
 

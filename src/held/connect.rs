@@ -79,6 +79,10 @@ impl Line {
     /// # Errors
     /// `TimedOut` when it does not come in time.
     pub(crate) fn receive(&self, patience: Duration) -> io::Result<Option<Reply>> {
+        Ok(self.receive_all(patience)?.map(|(reply, _)| reply))
+    }
+
+    fn receive_all(&self, patience: Duration) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
         let start = Instant::now();
         loop {
             match receive_now(self.0.as_fd()) {
@@ -86,7 +90,7 @@ impl Line {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
                 Err(error) => return Err(error),
                 Ok(None) => return Ok(None),
-                Ok(Some(received)) => return received.read().map(Some),
+                Ok(Some(received)) => return Ok(Some((received.read()?, received.descriptors))),
             }
             let left = patience.saturating_sub(start.elapsed());
             if left.is_zero() || !is_readable(self.0.as_fd(), left) {
@@ -100,6 +104,19 @@ impl Line {
     /// # Errors
     /// [`Error::Gone`], [`Error::Timeout`], and what the keeper refuses.
     pub(crate) fn ask(&self, request: &Request, name: &str, patience: Duration) -> Result<Reply, Error> {
+        self.ask_for(request, name, patience).map(|(reply, _)| reply)
+    }
+
+    /// The same with the descriptors that the answer brings.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn ask_for(
+        &self,
+        request: &Request,
+        name: &str,
+        patience: Duration,
+    ) -> Result<(Reply, Vec<OwnedFd>), Error> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
                 Error::Timeout { what: format!("hear from the keeper of sandbox `{name}`") }
@@ -112,9 +129,9 @@ impl Line {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             sent => sent.map_err(failed)?,
         }
-        match self.receive(patience).map_err(failed)? {
-            Some(Reply::Refused(failure)) => Err(refused(failure, name)),
-            Some(reply) => Ok(reply),
+        match self.receive_all(patience).map_err(failed)? {
+            Some((Reply::Refused(failure), _)) => Err(refused(failure, name)),
+            Some(answer) => Ok(answer),
             None => Err(Error::gone(name)),
         }
     }

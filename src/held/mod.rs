@@ -4,6 +4,7 @@ mod client;
 mod connect;
 mod error;
 mod exec;
+mod files;
 mod find;
 mod log;
 mod logs;

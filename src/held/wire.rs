@@ -40,6 +40,8 @@ pub(crate) enum Request {
     Cancel,
     /// What the sandbox uses: [`Reply::Stats`].
     Stats,
+    /// Hand over the workspace's directory: [`Reply::Workspace`].
+    Workspace,
     /// Say [`Reply::Grown`] whenever the log has grown, until the sandbox ends.
     Follow,
     /// Something about terminals: [`Reply::Terminal`]. Either may bring a descriptor.
@@ -65,6 +67,8 @@ pub(crate) enum Reply {
         outcome: Box<Outcome>,
     },
     Stats(Box<Stats>),
+    /// With it comes the directory as the sandbox sees it.
+    Workspace,
     Grown,
     Terminal(TerminalAnswer),
     Stopping,

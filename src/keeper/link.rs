@@ -115,6 +115,12 @@ impl Link {
         }
     }
 
+    /// The workspace's directory, as the sandbox sees it.
+    pub(crate) async fn workspace(&self) -> Result<OwnedFd, Failure> {
+        let (_, mut descriptors) = self.ask(&Ask::Workspace, &Notice::Workspace).await?;
+        descriptors.pop().ok_or_else(|| Failure::new("workspace", "the workspace's directory is not to be had"))
+    }
+
     /// The next notice; `None` when the runner has closed or says what can't be read.
     pub(crate) async fn receive(&self) -> Option<Answer> {
         let received = self.socket.receive().await.ok()??;

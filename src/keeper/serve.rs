@@ -130,6 +130,15 @@ async fn serve(keeper: &Rc<Keeper>, client: &Connection) {
                 }
                 Err(failure) => Reply::Refused(failure),
             },
+            Ok(Request::Workspace) => match keeper.link.workspace().await {
+                Ok(directory) => {
+                    if !answer_with(client, &Reply::Workspace, Some(directory)).await {
+                        return;
+                    }
+                    continue;
+                }
+                Err(failure) => Reply::Refused(failure),
+            },
             Ok(Request::Follow) => return follow(keeper, client).await,
             Ok(Request::Stop) => return stop(keeper, client, "stopped").await,
             Ok(Request::StopIdle { idle_ms }) => match keeper.is_idle_for(Duration::from_millis(idle_ms)) {

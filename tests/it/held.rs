@@ -3,6 +3,7 @@
 
 mod commands; // exec: stdio, exit codes, limits, signals, and what it leaves behind
 mod crash; // SIGKILL of everyone at many moments
+mod files; // files in and out
 mod logs; // what is written down, and what can't be forged
 mod manager; // many sandboxes in one program
 mod names; // who gets which sandbox, in whose directory
