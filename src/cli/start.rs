@@ -41,6 +41,13 @@ pub(crate) struct StartOptions {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     ttl: Option<Duration>,
 
+    /// Let the workspace be saved while the sandbox works in it
+    ///
+    /// For `-w ws:ID`, before its first checkpoint; one that has checkpoints is ready. From then on the workspace takes one
+    /// command or sandbox at a time.
+    #[arg(long)]
+    checkpoints: bool,
+
     #[command(flatten)]
     sandbox: SandboxOptions,
 }
@@ -74,6 +81,10 @@ fn spec(options: &StartOptions) -> Result<Spec, String> {
     let id = stored::id(options.sandbox.workspace.as_deref())?;
     sandbox::describe(&mut job, &options.sandbox, None)?;
     let mut spec = Spec { name: options.name.clone(), job, idle: options.idle, ttl: options.ttl, ..Spec::default() };
+    spec.checkpoints = options.checkpoints;
+    if options.checkpoints && id.is_none() {
+        return Err("`--checkpoints`: only a workspace of the store has any, `--workspace ws:ID`".to_owned());
+    }
     if let Some(id) = id {
         let store = Store::new().map_err(|error| stored::words(&error))?;
         spec = spec.in_workspace(&store, id);

@@ -14,6 +14,7 @@ pub(crate) mod order;
 pub(crate) mod output;
 mod record;
 pub(crate) mod runtime;
+mod save;
 mod scoped;
 mod session;
 mod spec;

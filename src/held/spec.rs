@@ -30,6 +30,10 @@ pub struct Spec {
     pub job: Job,
     /// The workspace of a store that becomes its workspace. It is in use for as long as the sandbox lives.
     pub workspace: Option<StoredWorkspace>,
+    /// The workspace is made ready for checkpoints before the sandbox starts, so that it can be saved while the sandbox
+    /// works. From then on it takes one command or sandbox at a time, as any with checkpoints.
+    #[serde(default)]
+    pub checkpoints: bool,
     /// It ends when for so long no command ran and nobody was attached.
     pub idle: Option<Duration>,
     /// It ends when it has lived so long.
@@ -40,7 +44,7 @@ impl Default for Spec {
     fn default() -> Self {
         let mut job = Job::new(Argv::none());
         job.limits.wall_ms = Limit::Max;
-        Self { name: None, job, workspace: None, idle: None, ttl: None }
+        Self { name: None, job, workspace: None, checkpoints: false, idle: None, ttl: None }
     }
 }
 
@@ -62,6 +66,13 @@ impl Spec {
     #[must_use]
     pub fn in_workspace(mut self, store: &Store, id: impl Into<String>) -> Self {
         self.workspace = Some(StoredWorkspace { state: store.state().to_owned(), id: id.into() });
+        self
+    }
+
+    /// Makes the workspace ready for checkpoints while the sandbox works in it. One that has checkpoints is ready.
+    #[must_use]
+    pub fn with_checkpoints(mut self) -> Self {
+        self.checkpoints = true;
         self
     }
 

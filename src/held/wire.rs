@@ -42,6 +42,11 @@ pub(crate) enum Request {
     Stats,
     /// Hand over the workspace's directory: [`Reply::Workspace`].
     Workspace,
+    /// Make every process stand still: [`Reply::Frozen`]. They go on at [`Request::Thaw`], when the connection closes, and
+    /// when it takes too long, of which a refusal tells then.
+    Freeze,
+    /// Let those go on that stand still for this connection: [`Reply::Thawed`].
+    Thaw,
     /// Say [`Reply::Grown`] whenever the log has grown, until the sandbox ends.
     Follow,
     /// Something about terminals: [`Reply::Terminal`]. Either may bring a descriptor.
@@ -69,6 +74,8 @@ pub(crate) enum Reply {
     Stats(Box<Stats>),
     /// With it comes the directory as the sandbox sees it.
     Workspace,
+    Frozen,
+    Thawed,
     Grown,
     Terminal(TerminalAnswer),
     Stopping,

@@ -4,6 +4,7 @@ use super::activity::Activity;
 use super::link::Link;
 use super::log::{Log, word};
 use super::serve::{self, Keeper};
+use crate::checkpoint;
 use crate::held::order::{Answer, Order};
 use crate::held::runtime::{self, Runtime};
 use crate::held::wire::Connection;
@@ -126,10 +127,7 @@ struct Begun {
 /// Starts the sandbox, and waits until it is there.
 async fn begin(post: &Post) -> Result<Begun, Error> {
     let (order, spec) = (&post.order, &post.order.spec);
-    let workspace = match &spec.workspace {
-        Some(stored) => Some(Store::at(&stored.state)?.open(&stored.id)?),
-        None => None,
-    };
+    let workspace = workspace(order)?;
     let job = job(order, workspace.as_ref())?;
     let what = |what: &'static str| move |error: std::io::Error| Error::io(what, error);
     let listener = Rc::new(listen_at(post)?);
@@ -163,6 +161,25 @@ async fn begin(post: &Post) -> Result<Begun, Error> {
         stopping,
     };
     Ok(Begun { keeper: Rc::new(keeper), sandbox, listener, workspace })
+}
+
+/// The workspace in which the sandbox is to work, if it is one of a store.
+fn workspace(order: &Order) -> Result<Option<InUse>, Error> {
+    let spec = &order.spec;
+    let Some(stored) = &spec.workspace else {
+        return match spec.checkpoints {
+            true => Err(Error::invalid("`checkpoints`", "only a workspace of the store has any")),
+            false => Ok(None),
+        };
+    };
+    let store = Store::at(&stored.state)?.with_runner(&order.runner);
+    if spec.checkpoints {
+        store.checkpoints(&stored.id).prepare().map_err(|error| match error {
+            checkpoint::Error::Workspace(error) => Error::Workspace(error),
+            other => Error::invalid("`checkpoints`", other.to_string()),
+        })?;
+    }
+    Ok(Some(store.open(&stored.id)?))
 }
 
 /// The sandbox's job: what was asked for, in the workspace.

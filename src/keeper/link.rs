@@ -40,6 +40,8 @@ pub(crate) struct Link {
     socket: Connection,
     /// Held while a message is on its way, so that they arrive in order.
     sending: Mutex<()>,
+    /// Held while everybody stands still, when no command can start.
+    pub(crate) still: Mutex<()>,
     commands: RefCell<HashMap<u64, mpsc::UnboundedSender<Event>>>,
     /// In the order in which they were asked for, as the runner answers in order.
     waiting: RefCell<VecDeque<(Kind, oneshot::Sender<Answer>)>>,
@@ -51,6 +53,7 @@ impl Link {
         Self {
             socket,
             sending: Mutex::default(),
+            still: Mutex::default(),
             commands: RefCell::default(),
             waiting: RefCell::default(),
             last: Cell::new(0),
@@ -76,6 +79,7 @@ impl Link {
         let Some(extra) = extra.filter(|extra| *extra <= 4) else {
             return Err(Failure::new("invalid", "the descriptors of the command's stdio are missing, or are too many"));
         };
+        let _nobody_stands_still = self.still.lock().await;
         let (sender, events) = mpsc::unbounded_channel();
         self.commands.borrow_mut().insert(number, sender);
         let sent = self.send(&Ask::Exec { number, job, terminal, extra }, descriptors).await;

@@ -7,6 +7,7 @@
 mod activity;
 mod boot;
 mod exec;
+mod freeze;
 mod link;
 mod log;
 mod serve;

@@ -2,6 +2,7 @@
 
 use super::activity::Activity;
 use super::exec;
+use super::freeze;
 use super::link::{Link, gone};
 use super::log::Log;
 use super::terminal::{self, Terminals};
@@ -139,14 +140,18 @@ async fn serve(keeper: &Rc<Keeper>, client: &Connection) {
                 }
                 Err(failure) => Reply::Refused(failure),
             },
+            Ok(Request::Freeze) => match freeze::stand_still(&keeper.link, client).await {
+                Some(reply) => reply,
+                None => return,
+            },
             Ok(Request::Follow) => return follow(keeper, client).await,
             Ok(Request::Stop) => return stop(keeper, client, "stopped").await,
             Ok(Request::StopIdle { idle_ms }) => match keeper.is_idle_for(Duration::from_millis(idle_ms)) {
                 true => return stop(keeper, client, "idle").await,
                 false => Reply::Refused(Failure::new("busy", "it is in use, or was not long ago")),
             },
-            // They came too late: the command that they meant has ended.
-            Ok(Request::Signal { .. } | Request::Cancel) => continue,
+            // They came too late: the command that they meant has ended, or everybody goes on by himself.
+            Ok(Request::Signal { .. } | Request::Cancel | Request::Thaw) => continue,
             Err(error) => Reply::Refused(Failure::new("invalid", format!("the request can't be read: {error}"))),
         };
         if !answer(client, &reply).await {

@@ -7,6 +7,7 @@ use super::exit::Exit;
 use super::{message, value};
 use clap::{Args, Subcommand};
 use pinfold::checkpoint::{Error, Filter, New, Retention};
+use pinfold::held::Sandboxes;
 use pinfold::workspace::{self, Checkpoints, Store};
 use pinfold::{Limit, parse_duration_limit};
 use serde_json::Value;
@@ -37,7 +38,8 @@ enum Command {
 
 /// Save the files of a workspace, and print the checkpoint's id
 ///
-/// Not while a command works in it.
+/// Also while a sandbox works in it that was started with `--checkpoints`, or when the workspace had checkpoints already: its
+/// processes stand still for the moment, and go on. Not while another command works in it.
 #[derive(Debug, Args)]
 struct Save {
     /// The workspace's id
@@ -208,9 +210,9 @@ fn perform(store: &Store, options: CheckpointOptions) -> Result<Exit, Refusal> {
         Command::Save(options) => {
             let checkpoints = store.checkpoints(&options.workspace);
             let retention = retention(&checkpoints, &options)?;
-            let Save { id, step, label, state, json, .. } = options;
+            let Save { workspace, id, step, label, state, json, .. } = options;
             let new = New { id, step, labels: label.into_iter().collect(), state: state.unwrap_or_default() };
-            tell::saved(&checkpoints.save(&new, retention)?, json)
+            tell::saved(&Sandboxes::new().save(store, &workspace, &new, retention)?, json)
         }
         Command::List(options) => {
             let filter =
@@ -283,6 +285,11 @@ impl From<Error> for Refusal {
             Error::NotFound { .. } | Error::Empty { .. } => Some("`pinfold checkpoint list` shows what there is"),
             Error::StorageFull { .. } => Some("keep less in a state, or fewer checkpoints with `--keep`"),
             Error::Workspace(workspace::Error::NotFound { .. }) => Some("`pinfold workspace create` makes one"),
+            Error::Workspace(workspace::Error::Busy { .. }) => Some(
+                "wait for the command or stop the sandbox that works in it; one that was started with `--checkpoints`, or \
+                 after the first checkpoint, can be saved meanwhile",
+            ),
+            Error::Freeze { .. } => Some("try again, or stop the sandbox first, `pinfold stop`"),
             _ => None,
         };
         Self { message, hint }

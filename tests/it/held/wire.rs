@@ -12,7 +12,7 @@ fn socket(home: &Home) -> PathBuf {
     files.find(|path| path.extension().is_some_and(|extension| extension == "sock")).unwrap()
 }
 
-fn client(home: &Home) -> OwnedFd {
+pub(super) fn client(home: &Home) -> OwnedFd {
     let client = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     // Through a descriptor: the path of a user's temporary directory may be too long for an address.
     let dir = std::fs::File::open(home.runtime()).unwrap();
@@ -26,8 +26,13 @@ fn client(home: &Home) -> OwnedFd {
 fn says(home: &Home, bytes: &[u8]) -> String {
     let client = client(home);
     send(&client, bytes, SendFlags::NOSIGNAL).unwrap();
+    hears(&client)
+}
+
+/// The next answer, which is empty when the keeper closes.
+pub(super) fn hears(client: &OwnedFd) -> String {
     let mut answer = vec![0; 200 << 10];
-    let (_, length) = recv(&client, &mut answer[..], rustix::net::RecvFlags::empty()).unwrap_or((0, 0));
+    let (_, length) = recv(client, &mut answer[..], rustix::net::RecvFlags::empty()).unwrap_or((0, 0));
     String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
