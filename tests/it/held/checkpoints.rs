@@ -50,7 +50,7 @@ fn it_goes_on_with_its_open_files_and_directories_and_a_rollback_brings_back_wha
     let second = home.ok(&["checkpoint", "save", "ws", "--label", "second"]);
     goes_on(&home, "a");
     assert_eq!(
-        home.says("a", "for p in /proc/[0-9]*; do readlink $p/cwd; done 2>/dev/null | grep -m1 e$"),
+        home.says("a", "for p in /proc/[0-9]*; do readlink $p/cwd; done 2>/dev/null | grep -m1 d/e$"),
         "/workspace/d/e\n"
     );
     assert_eq!(home.json(&["stats", "--json", "a"])["figures"]["frozen"], false);
