@@ -217,7 +217,7 @@ impl Checkpoints<'_> {
     /// Saves what nobody has saved, without a word to the disk. Of copies nobody knows whether they changed.
     fn save_changes(&self, session: &mut Session<'_>) -> Result<(Option<Checkpoint>, States), checkpoint::Error> {
         let base = session.files()?.base.clone();
-        if base.is_some() && !session.has_changes()? {
+        if session.is_on_base() && !session.has_changes()? {
             return Ok((None, Vec::new()));
         }
         let layers = match session.is_copied()? {

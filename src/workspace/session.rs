@@ -116,6 +116,17 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether the layers below are those of the checkpoint that the files go on from. After a save of files in use they are
+    /// older, and an empty layer above them may mean that what was saved has been removed since.
+    pub(super) fn is_on_base(&self) -> bool {
+        let thread = self.thread.as_ref();
+        let parts = thread.and_then(|thread| thread.files.as_ref().map(|files| (thread, files)));
+        parts.is_some_and(|(thread, files)| {
+            let base = files.base.as_deref().and_then(|base| thread.find(base).ok());
+            base.is_some_and(|base| base.layers == files.lower)
+        })
+    }
+
     /// Whether something was written since the layers below were made.
     pub(super) fn has_changes(&self) -> Result<bool, Error> {
         let files = self.files()?;

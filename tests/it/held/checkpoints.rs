@@ -34,7 +34,8 @@ fn whole(log: &str) -> usize {
 }
 
 fn rolled_back(home: &Home, checkpoint: &str) -> usize {
-    home.ok(&["checkpoint", "rollback", "ws", checkpoint]);
+    // What was not saved is kept, and told on stderr.
+    assert_eq!(home.run(&["checkpoint", "rollback", "ws", checkpoint]).0, 0);
     whole(&home.ok(&["run", "--output", "max", "-w", "ws:ws", "--", "cat", "log"]))
 }
 
@@ -49,7 +50,7 @@ fn it_goes_on_with_its_open_files_and_directories_and_a_rollback_brings_back_wha
     let second = home.ok(&["checkpoint", "save", "ws", "--label", "second"]);
     goes_on(&home, "a");
     assert_eq!(
-        home.says("a", "for p in /proc/[0-9]*; do readlink $p/cwd; done 2>/dev/null | grep -m1 e$"),
+        home.says("a", "for p in /proc/[0-9]*; do readlink $p/cwd; done 2>/dev/null | grep -m1 d/e$"),
         "/workspace/d/e\n"
     );
     assert_eq!(home.json(&["stats", "--json", "a"])["figures"]["frozen"], false);
@@ -81,8 +82,12 @@ fn one_that_was_started_after_the_first_checkpoint_is_ready_and_one_before_it_is
     home.says("after", "rm x");
     home.fails(&["checkpoint", "rollback", "ws", saved.trim_end()], "stop the sandbox");
     home.ok(&["stop", "after"]);
-    home.ok(&["checkpoint", "rollback", "ws", saved.trim_end()]);
+    let rolled = home.json(&["checkpoint", "rollback", "ws", saved.trim_end(), "--json"]);
     assert_eq!(home.ok(&["run", "-w", "ws:ws", "--", "cat", "x"]), "x\n");
+    // That it was removed, after which nothing is left of what was written, was not saved, and is now.
+    let removed = rolled["automatic"]["id"].as_str().unwrap().to_owned();
+    home.ok(&["checkpoint", "rollback", "ws", &removed]);
+    assert_eq!(home.ok(&["run", "-w", "ws:ws", "--", "ls"]), "");
 }
 
 fn freeze(home: &Home) -> OwnedFd {
