@@ -68,6 +68,7 @@
 mod answer;
 mod byte_size;
 pub mod checkpoint;
+pub mod code;
 mod duration;
 mod error;
 pub mod files;

@@ -47,6 +47,12 @@ pub(crate) fn data(bytes: &[u8]) -> std::io::Result<()> {
     }
 }
 
+/// Writes a program's own words to stderr, as they are: they are data there.
+pub(crate) fn passed_on(bytes: &[u8]) {
+    // When stderr is closed there is nobody to tell.
+    let _ = std::io::stderr().lock().write_all(bytes);
+}
+
 /// `text` without anything that a terminal would obey: names and messages may come from inside a sandbox.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

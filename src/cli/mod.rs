@@ -3,6 +3,7 @@
 
 mod attach;
 mod checkpoint;
+mod code;
 mod completions;
 mod cp;
 mod doctor;
@@ -11,6 +12,7 @@ mod exit;
 mod held;
 mod limits;
 mod logs;
+mod languages;
 mod ls;
 mod man;
 mod message;
@@ -52,6 +54,8 @@ enum Command {
     Stats(stats::StatsOptions),
     Logs(logs::LogsOptions),
     Stop(stop::StopOptions),
+    Code(Box<code::CodeOptions>),
+    Languages(languages::LanguagesOptions),
     Workspace(workspace::WorkspaceOptions),
     Checkpoint(checkpoint::CheckpointOptions),
     Cp(cp::CpOptions),
@@ -73,6 +77,8 @@ impl Cli {
             Command::Stats(options) => stats::run(&options),
             Command::Logs(options) => logs::run(&options),
             Command::Stop(options) => stop::run(&options),
+            Command::Code(options) => code::run(*options),
+            Command::Languages(options) => languages::run(&options),
             Command::Workspace(options) => workspace::run(options),
             Command::Checkpoint(options) => checkpoint::run(options),
             Command::Cp(options) => cp::run(&options),

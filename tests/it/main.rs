@@ -6,6 +6,7 @@ mod answer; // the result, field by field
 mod artifacts; // what comes out of a workspace, what doesn't, and why
 mod checkpoints; // workspaces that go back to what they were, and threads of states
 mod cli; // what the command line promises: exit codes, words, stdio, signals, terminals
+mod code; // pieces of code in many languages: what comes of them, and their bounds
 mod concurrency; // many at once, and neighbours
 mod contained; // in a container such as Docker makes
 mod contract; // the job, field by field

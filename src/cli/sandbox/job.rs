@@ -87,7 +87,7 @@ fn environment(job: &mut Job, options: &SandboxOptions) -> Result<(), String> {
     for toolchain in &options.toolchain {
         let trusted = |program: &Path| reach::refuse(job, program);
         let view =
-            toolchain.find(&our_path, home.as_deref(), trusted).map_err(|error| format!("`--toolchain`: {error}"))?;
+            toolchain.find(&our_path, home.as_deref(), &trusted).map_err(|error| format!("`--toolchain`: {error}"))?;
         for directory in view.mounts {
             let source = value::existing(&directory).map_err(|error| format!("`--toolchain`: {error}"))?;
             let target = value::to_be_made(&directory).map_err(|error| format!("`--toolchain`: {error}"))?;
