@@ -198,6 +198,9 @@ fn tell(result: &CodeResult) -> Exit {
         return Exit::Failed;
     }
     message::passed_on(&[&warned, stderr].concat());
+    for finding in &result.findings {
+        message::warning(&finding.to_string());
+    }
     if result.truncated {
         message::warning("the output was cut off (--output)");
     }

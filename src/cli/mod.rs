@@ -26,6 +26,7 @@ mod stats;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod tool;
 mod toolchain;
 mod value;
 mod workspace;
@@ -56,6 +57,7 @@ enum Command {
     Stop(stop::StopOptions),
     Code(Box<code::CodeOptions>),
     Languages(languages::LanguagesOptions),
+    Tool(Box<tool::ToolOptions>),
     Workspace(workspace::WorkspaceOptions),
     Checkpoint(checkpoint::CheckpointOptions),
     Cp(cp::CpOptions),
@@ -79,6 +81,7 @@ impl Cli {
             Command::Stop(options) => stop::run(&options),
             Command::Code(options) => code::run(*options),
             Command::Languages(options) => languages::run(&options),
+            Command::Tool(options) => tool::run(&options),
             Command::Workspace(options) => workspace::run(options),
             Command::Checkpoint(options) => checkpoint::run(options),
             Command::Cp(options) => cp::run(&options),

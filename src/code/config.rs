@@ -2,6 +2,7 @@
 
 use super::request::or_default;
 use super::time;
+use super::validator::Policy;
 use pinfold_runner::Mount;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,6 +58,9 @@ pub struct CodeConfig {
     /// The program's environment.
     #[serde(deserialize_with = "or_default")]
     pub env_vars: BTreeMap<String, String>,
+    /// What is done about the validator's findings. The backend `process` runs nothing that has any.
+    #[serde(deserialize_with = "or_default")]
+    pub validation: Policy,
     /// Switches the backend `process` on, which isolates nothing.
     pub enable_process_backend: bool,
 }
@@ -121,6 +125,7 @@ impl Default for CodeConfig {
             allowed_languages: vec!["python".to_owned(), "javascript".to_owned()],
             mount_paths: BTreeMap::new(),
             env_vars: BTreeMap::new(),
+            validation: Policy::default(),
             enable_process_backend: false,
         }
     }

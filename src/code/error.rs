@@ -1,5 +1,6 @@
 //! Why code was not run. A program that ran, however badly, is a result and none of these.
 
+use super::validator::Finding;
 use pinfold_runner::{Failure, JobError};
 use std::io;
 
@@ -28,6 +29,9 @@ pub enum CodeError {
     /// A value of the request or of the configuration can't be.
     #[error("{0}")]
     InvalidValue(String),
+    /// The validator found what keeps the code from running.
+    #[error("code validation failed: [{}]", list(.0))]
+    Blocked(Vec<Finding>),
     /// None of the language's toolchains is there.
     #[error("no toolchain for {language}: {reason}")]
     ToolchainMissing {
@@ -65,7 +69,7 @@ impl CodeError {
     pub fn code(&self) -> &str {
         match self {
             Self::CodeRequired | Self::InvalidArguments(_) | Self::InvalidValue(_) => "invalid_request",
-            Self::LanguageNotAllowed(_) | Self::ProcessBackendDisabled => "not_allowed",
+            Self::LanguageNotAllowed(_) | Self::ProcessBackendDisabled | Self::Blocked(_) => "not_allowed",
             Self::UnknownLanguage(_) | Self::Unsupported(_) => "unsupported",
             Self::InvalidFileName(_) | Self::TakenFileName(_) => "invalid_path",
             Self::ToolchainMissing { .. } => "toolchain",
@@ -94,6 +98,10 @@ impl From<JobError> for CodeError {
     fn from(error: JobError) -> Self {
         Self::InvalidValue(error.to_string())
     }
+}
+
+fn list(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// An error with its causes.

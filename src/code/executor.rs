@@ -6,10 +6,12 @@ use super::error::CodeError;
 use super::language::Language;
 use super::languages::Languages;
 use super::namespace::NamespaceBackend;
+use super::process::ProcessBackend;
 use super::request::CodeRequest;
 use super::result::CodeResult;
 use super::stats::{Counter, Ended, Stats};
 use super::toolchain::{Host, Located};
+use super::validator::{Finding, Validator};
 use crate::pinfold::Pinfold;
 use pinfold_runner::{Content, WorkspacePath};
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +27,7 @@ pub struct Executor {
     /// None for a mode that no backend is there for.
     backend: Option<Arc<dyn Backend>>,
     counter: Counter,
+    validator: Validator,
     /// The toolchains that were found.
     located: Arc<Mutex<HashMap<String, Arc<Located>>>>,
 }
@@ -37,6 +40,7 @@ impl Executor {
     pub fn new(config: CodeConfig, languages: Languages, pinfold: Pinfold) -> Result<Self, CodeError> {
         let backend: Option<Arc<dyn Backend>> = match config.mode {
             ExecutionMode::Namespace => Some(Arc::new(NamespaceBackend::new(pinfold))),
+            ExecutionMode::Process if config.enable_process_backend => Some(Arc::new(ProcessBackend::new())),
             ExecutionMode::Process | ExecutionMode::Wasm => None,
         };
         let mut executor = Self::checked(config, languages)?;
@@ -64,8 +68,8 @@ impl Executor {
         if let Some(unknown) = config.allowed_languages.iter().find(|name| languages.get(name).is_none()) {
             return Err(CodeError::UnknownLanguage(unknown.clone()));
         }
-        let (counter, located) = (Counter::default(), Arc::default());
-        Ok(Self { config: Arc::new(config), languages, backend: None, counter, located })
+        let (counter, validator, located) = (Counter::default(), Validator::default(), Arc::default());
+        Ok(Self { config: Arc::new(config), languages, backend: None, counter, validator, located })
     }
 
     /// Runs a piece of code. A program that fails, is ended, or doesn't compile is a result.
@@ -78,7 +82,8 @@ impl Executor {
         let language = self.check(&request)?;
         let backend = self.backend()?.clone();
         let located = self.locate(&language).await?;
-        let task = self.task(request, language, located)?;
+        let mut task = self.task(request, language, located)?;
+        task.findings = self.validated(&task, backend.isolates()).await?;
         let counted = self.counter.begin();
         let result = backend.execute(task).await;
         counted.end(match &result {
@@ -163,9 +168,35 @@ impl Executor {
             stdin: request.stdin,
             args: request.args,
             env: request.env_vars,
+            findings: Vec::new(),
             timeout: self.config.effective_timeout(request.timeout),
             config: self.config.clone(),
         })
+    }
+
+    /// What the validator finds, unless that keeps the code from running. Where nothing isolates, anything does, and so does
+    /// a language that the validator can't read.
+    async fn validated(&self, task: &Task, isolates: bool) -> Result<Vec<Finding>, CodeError> {
+        let policy = &self.config.validation;
+        if isolates && policy.is_off() {
+            return Ok(Vec::new());
+        }
+        if !isolates && task.language.grammar.is_none() {
+            let name = &task.language.name;
+            return Err(CodeError::Unsupported(format!("{name} without isolation: the validator doesn't know it")));
+        }
+        let (validator, language, files) = (self.validator.clone(), task.language.clone(), task.files.clone());
+        // Off the runtime's threads: a large file takes its time.
+        let looked = tokio::task::spawn_blocking(move || validator.findings(&language, &files)).await;
+        let findings = looked.map_err(|error| CodeError::system("look at the code")(error.into()))?;
+        let findings = findings.map_err(CodeError::InvalidValue)?;
+        if !isolates && !findings.is_empty() {
+            return Err(CodeError::Blocked(findings));
+        }
+        match policy.judge(findings) {
+            (told, blocking) if blocking.is_empty() => Ok(told),
+            (_, blocking) => Err(CodeError::Blocked(blocking)),
+        }
     }
 
     /// The first of the language's toolchains that is there. Looked for once, and again when it has moved.

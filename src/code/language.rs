@@ -1,6 +1,7 @@
 //! A language as data: what one TOML file of `languages/` says of how its programs are named, compiled and run.
 
 use super::time::text_duration;
+use super::validator::Grammar;
 use crate::byte_size::ByteSize;
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
@@ -28,6 +29,12 @@ pub struct Language {
     pub arguments: bool,
     /// What to install where none of the toolchains is there.
     pub install: String,
+    /// The grammar by which the validator reads it, if it has one.
+    #[serde(default)]
+    pub grammar: Option<Grammar>,
+    /// Rules for the validator beside those that it has: a tree-sitter query.
+    #[serde(default)]
+    pub rules: String,
     /// The toolchains that will do, best first.
     #[serde(rename = "toolchain")]
     pub toolchains: Vec<Toolchain>,

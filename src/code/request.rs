@@ -49,6 +49,10 @@ impl CodeRequest {
     /// # Errors
     /// [`CodeError::InvalidArguments`].
     pub fn from_json(json: &[u8]) -> Result<Self, CodeError> {
+        // An array would be taken for the fields in their order.
+        if json.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+            return Err(CodeError::InvalidArguments("a request is a JSON object".to_owned()));
+        }
         serde_json::from_slice(json).map_err(|error| CodeError::InvalidArguments(error.to_string()))
     }
 }
@@ -90,6 +94,9 @@ mod tests {
             read(r#"{"language": "go", "code": "x", "stdin": null, "args": null, "files": null, "env_vars": null}"#);
         assert_eq!(request.unwrap(), CodeRequest::new("go", "x"));
         let refusal = read(r#"{"langauge": "go"}"#).unwrap_err().to_string();
-        assert!(refusal.starts_with("invalid arguments: ") && refusal.contains("langauge"), "{refusal}");
+        assert!(
+            read("[]").is_err() && refusal.starts_with("invalid arguments: ") && refusal.contains("langauge"),
+            "{refusal}"
+        );
     }
 }

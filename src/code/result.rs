@@ -1,6 +1,7 @@
 //! What came of a piece of code.
 
 use super::time;
+use super::validator::Finding;
 use nix::sys::signal::Signal;
 use pinfold_runner::{Content, Outcome, Status};
 use serde::Serialize;
@@ -48,6 +49,9 @@ pub struct CodeResult {
     pub isolated: bool,
     /// What this result tells of.
     pub phase: Phase,
+    /// What of the code a reader should look at twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// What came of compiling, for languages that are compiled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compile: Option<Box<Phased>>,
@@ -97,7 +101,40 @@ pub struct Phased {
     pub outcome: Option<Box<Outcome>>,
 }
 
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Exited(i32),
+    Signaled(i32),
+    TimedOut,
+    Cancelled,
+}
+
 impl Phased {
+    /// What a process came to that no sandbox held.
+    pub(super) fn unconfined(ended: Ended, [stdout, stderr]: [(Content, bool); 2], duration: Duration) -> Self {
+        let (exit_code, signal, error) = match ended {
+            Ended::Exited(code) => (code, None, None),
+            Ended::Signaled(number) => {
+                (128 + number, Signal::try_from(number).ok().map(|it| it.as_str().to_owned()), None)
+            }
+            Ended::TimedOut => (-1, None, Some("execution timeout")),
+            Ended::Cancelled => (-1, None, Some("execution cancelled")),
+        };
+        Self {
+            success: ended == Ended::Exited(0),
+            exit_code,
+            signal,
+            stdout: kept(&stdout.0, stdout.1),
+            stderr: kept(&stderr.0, stderr.1),
+            truncated: stdout.1 || stderr.1,
+            error: error.map(str::to_owned),
+            timed_out: ended == Ended::TimedOut,
+            duration,
+            outcome: None,
+        }
+    }
+
     /// What a sandbox's outcome means, unless it is `failed`.
     pub(super) fn of(outcome: Outcome, duration: Duration) -> Self {
         let shot = outcome.usage.oom_kills.is_some_and(|kills| kills > 0);

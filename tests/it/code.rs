@@ -3,7 +3,10 @@
 mod bounds; // what a program can't take more of, and what is told when it tries
 mod executor; // the rules of requests, and figures that add up
 mod languages; // hello, stdin, arguments, nested files and errors in each language
+mod process; // the backend that isolates nothing
+mod tool; // requests and answers over stdin and stdout
 mod usage; // the command line, and languages of the user's own
+mod validator; // what is found in code, and what is not taken for it
 
 use crate::support;
 use pinfold::Pinfold;

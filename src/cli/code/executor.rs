@@ -2,7 +2,7 @@
 
 use crate::cli::value;
 use clap::Args;
-use pinfold::code::{CodeConfig, CodeError, Executor, Languages};
+use pinfold::code::{CodeConfig, CodeError, Executor, Languages, Level};
 use pinfold::{Limit, Limits, Pinfold};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use std::time::Duration;
 pub(crate) enum Defaults {
     /// Every language, and as much CPU as there is.
     ForPeople,
+    /// Those of the library.
+    ForPrograms,
 }
 
 /// The operator's options.
@@ -57,6 +59,13 @@ pub(crate) struct ExecutorOptions {
     #[arg(long, value_name = "LANGUAGE", help_heading = "Bounds")]
     allow: Vec<String>,
 
+    /// Findings: off, warn or block (default: warn)
+    ///
+    /// The validator reads the code and tells what to look at twice. It is advice: the sandbox is the fence.
+    #[arg(long, value_name = "LEVEL", help_heading = "Bounds", hide_possible_values = true,
+        value_parser = clap::builder::PossibleValuesParser::new(["off", "warn", "block"]))]
+    findings: Option<String>,
+
     /// Add the languages of a folder of TOML files
     ///
     /// Instead of the user's own, `pinfold/languages` in `$XDG_CONFIG_HOME` or `~/.config`.
@@ -82,6 +91,7 @@ impl ExecutorOptions {
             (None, Defaults::ForPeople) => {
                 CodeConfig { allowed_languages: Vec::new(), max_cpu_percent: Some(0.0), ..CodeConfig::default() }
             }
+            (None, Defaults::ForPrograms) => CodeConfig::default(),
         };
         match self.time {
             Some(Limit::At(ms)) => config.timeout = Some(Duration::from_millis(ms)),
@@ -105,6 +115,12 @@ impl ExecutorOptions {
         for mount in &self.ro {
             config.mount_paths.insert(mount.source.as_str().to_owned(), mount.target.as_str().to_owned());
         }
+        config.validation = match self.findings.as_deref() {
+            Some("off") => Level::Off.into(),
+            Some("warn") => Level::Warn.into(),
+            Some(_block) => Level::Block.into(),
+            None => config.validation,
+        };
         if !self.allow.is_empty() {
             config.allowed_languages.clone_from(&self.allow);
         }
@@ -134,6 +150,9 @@ pub(crate) fn languages(folder: Option<&Path>) -> Result<Languages, String> {
 /// What is printed where a result would be.
 pub(crate) fn refusal(error: &CodeError) -> Value {
     let mut refusal = json!({"success": false, "error": error.to_string(), "code": error.code()});
+    if let CodeError::Blocked(findings) = error {
+        refusal["findings"] = json!(findings);
+    }
     if let Some(hint) = error.hint() {
         refusal["hint"] = hint.into();
     }

@@ -1,0 +1,155 @@
+//! Grammars and the rules written for them. The grammars are C that tree-sitter's generator wrote; they only ever say where
+//! the nodes of a text are.
+
+use super::Finding;
+use serde::Deserialize;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+use tree_sitter::{ParseOptions, Parser, Query, QueryCursor, QueryCursorOptions, QueryMatch, StreamingIterator, Tree};
+
+/// How long one file is looked at.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How much of one file is looked at, in bytes.
+const LARGEST: usize = 4 << 20;
+/// How much of a finding is shown, in characters.
+const EXCERPT: usize = 120;
+
+const JAVASCRIPT: &str = include_str!("../../../languages/rules/javascript.scm");
+const TYPESCRIPT: &str = include_str!("../../../languages/rules/typescript.scm");
+
+/// A grammar that the validator has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grammar {
+    /// Python 3.
+    Python,
+    /// JavaScript, JSX included.
+    Javascript,
+    /// TypeScript.
+    Typescript,
+    /// Bash and the POSIX shell.
+    Bash,
+    /// Go.
+    Go,
+    /// Rust.
+    Rust,
+}
+
+impl Grammar {
+    fn language(self) -> tree_sitter::Language {
+        match self {
+            Self::Python => tree_sitter_python::LANGUAGE,
+            Self::Javascript => tree_sitter_javascript::LANGUAGE,
+            Self::Typescript => tree_sitter_typescript::LANGUAGE_TYPESCRIPT,
+            Self::Bash => tree_sitter_bash::LANGUAGE,
+            Self::Go => tree_sitter_go::LANGUAGE,
+            Self::Rust => tree_sitter_rust::LANGUAGE,
+        }
+        .into()
+    }
+
+    /// The rules that Pinfold brings.
+    fn rules(self) -> &'static [&'static str] {
+        match self {
+            Self::Python => &[include_str!("../../../languages/rules/python.scm")],
+            Self::Javascript => &[JAVASCRIPT],
+            Self::Typescript => &[JAVASCRIPT, TYPESCRIPT],
+            Self::Bash => &[include_str!("../../../languages/rules/bash.scm")],
+            Self::Go => &[include_str!("../../../languages/rules/go.scm")],
+            Self::Rust => &[include_str!("../../../languages/rules/rust.scm")],
+        }
+    }
+}
+
+/// The rules of a language: a query, of which each pattern names its rule.
+#[derive(Debug)]
+pub(super) struct Rules {
+    language: tree_sitter::Language,
+    query: Query,
+}
+
+impl Rules {
+    /// The rules of a grammar, and more of them.
+    pub(super) fn read(grammar: Grammar, more: &str) -> Result<Self, String> {
+        let language = grammar.language();
+        let text = [grammar.rules(), &[more]].concat().join("\n");
+        let query = Query::new(&language, &text).map_err(|error| format!("rules: {error}"))?;
+        let rules = Self { language, query };
+        match (0..rules.query.pattern_count()).find(|&pattern| rules.family(pattern).is_none()) {
+            Some(pattern) => {
+                let start = rules.query.start_byte_for_pattern(pattern);
+                let line = text[..start].lines().count();
+                Err(format!("rules: the pattern of line {line} has no `(#set! rule \"…\")`"))
+            }
+            None => Ok(rules),
+        }
+    }
+
+    /// What is to be looked at twice in a file.
+    pub(super) fn look(&self, file: &str, text: &[u8]) -> Vec<Finding> {
+        let deadline = Instant::now() + PATIENCE;
+        let tree = if text.len() <= LARGEST { self.parse(text, deadline) } else { None };
+        let Some(tree) = tree else { return vec![too_much(file)] };
+        let mut cursor = QueryCursor::new();
+        // Past its patience it stops at what it has found.
+        let mut in_time =
+            |_: &_| if Instant::now() < deadline { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+        let options = QueryCursorOptions::new().progress_callback(&mut in_time);
+        let mut matches = cursor.matches_with_options(&self.query, tree.root_node(), text, options);
+        let mut found = Vec::new();
+        while let Some(matched) = matches.next() {
+            found.extend(self.finding(file, text, matched));
+        }
+        found.sort_by_key(|(place, _)| *place);
+        let mut findings: Vec<_> = found.into_iter().map(|(_, finding)| finding).collect();
+        findings.dedup();
+        findings
+    }
+
+    fn parse(&self, text: &[u8], deadline: Instant) -> Option<Tree> {
+        let mut parser = Parser::new();
+        parser.set_language(&self.language).ok()?;
+        let mut in_time =
+            |_: &_| if Instant::now() < deadline { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+        let options = ParseOptions::new().progress_callback(&mut in_time);
+        parser.parse_with_options(&mut |at, _| text.get(at..).unwrap_or_default(), None, Some(options))
+    }
+
+    fn finding(&self, file: &str, text: &[u8], matched: &QueryMatch<'_, '_>) -> Option<((usize, usize), Finding)> {
+        let family = self.family(matched.pattern_index)?;
+        let node = |name: &str| {
+            let index = self.query.capture_index_for_name(name)?;
+            matched.nodes_for_capture_index(index).next()
+        };
+        let what = node("finding")?;
+        let name = node("name").and_then(|node| node.utf8_text(text).ok()).map(plain);
+        let rule = name.map_or_else(|| family.to_owned(), |name| format!("{family}:{name}"));
+        let start = what.start_position();
+        let line = text[what.start_byte() - start.column..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let before = String::from_utf8_lossy(&line[..start.column.min(line.len())]);
+        let shown = String::from_utf8_lossy(&text[what.byte_range()]);
+        let excerpt = shown.lines().next().unwrap_or_default().chars().take(EXCERPT).collect();
+        let (line, column) = (start.row + 1, before.chars().count() + 1);
+        let finding = Finding { rule, file: file.to_owned(), line, column, excerpt };
+        Some(((what.start_byte(), what.end_byte()), finding))
+    }
+
+    fn family(&self, pattern: usize) -> Option<&str> {
+        let settings = self.query.property_settings(pattern);
+        settings.iter().find(|setting| &*setting.key == "rule")?.value.as_deref()
+    }
+}
+
+/// A name without quotes, without Node's scheme, and without the folders before a program.
+fn plain(name: &str) -> String {
+    let name = name.trim_matches(['"', '\'', '`']);
+    let name = name.strip_prefix("node:").unwrap_or(name);
+    let last =
+        name.rsplit('/').next().filter(|last| name.starts_with('/') && name.contains("/bin/") && !last.is_empty());
+    last.unwrap_or(name).to_owned()
+}
+
+fn too_much(file: &str) -> Finding {
+    let excerpt = "it is too large, or takes too long, to be looked at".to_owned();
+    Finding { rule: "too-much".to_owned(), file: file.to_owned(), line: 1, column: 1, excerpt }
+}
