@@ -48,6 +48,13 @@ fn execute(config: CodeConfig, request: CodeRequest) -> Result<CodeResult, CodeE
 fn run(request: CodeRequest) -> Option<CodeResult> {
     match execute(generous(), request) {
         Ok(result) => Some(result),
+        // Cargo has a Rust with it, but it may be its user's alone, where this is started as another.
+        Err(CodeError::ToolchainMissing { language, .. })
+            if language == "rust" && std::env::var_os("CARGO").is_none() =>
+        {
+            support::host_cannot("no Rust is there for this user");
+            None
+        }
         Err(error @ CodeError::ToolchainMissing { .. }) => {
             support::skip(&error.to_string());
             None

@@ -58,7 +58,7 @@ fn the_exit_code_is_the_programs_and_the_words_are_ours() {
     assert_eq!(code(&["bash", "-c", "echo bad >&2; exit 7"], ""), (7, String::new(), "bad\n".to_owned()));
     let (exit, _, words) = code(&["bash", "-c", "sleep 100", "--time", "300ms"], "");
     assert_eq!((exit, words.as_str()), (124, "pinfold: execution timeout\n"));
-    let (exit, _, words) = code(&["bash", "-c", "kill -TERM $$"], "");
+    let (exit, _, words) = code(&["bash", "-c", "kill -TERM $$", "--findings", "off"], "");
     assert_eq!((exit, words.as_str()), (143, "pinfold: the program died of SIGTERM\n"));
     let (exit, _, words) = code(&["bash", "-c", "  "], "");
     assert_eq!((exit, words.as_str()), (125, "pinfold: error: code is required\n"));
