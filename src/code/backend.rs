@@ -6,7 +6,6 @@ use super::language::{Language, Step};
 use super::result::{CodeResult, Phase, Phased};
 use super::template::Values;
 use super::toolchain::{DEFAULT_PATH, Located};
-use super::validator::Finding;
 use pinfold_runner::Content;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -51,7 +50,6 @@ pub struct Task {
     pub(super) args: Vec<String>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) timeout: Duration,
-    pub(super) findings: Vec<Finding>,
     pub(super) config: Arc<CodeConfig>,
 }
 
@@ -174,7 +172,7 @@ impl Task {
             backend: backend.name(),
             isolated: backend.isolates(),
             phase,
-            findings: self.findings,
+            findings: Vec::new(),
             compile: compile.map(Box::new),
             outcome,
         })

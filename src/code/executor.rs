@@ -82,10 +82,22 @@ impl Executor {
         let language = self.check(&request)?;
         let backend = self.backend()?.clone();
         let located = self.locate(&language).await?;
-        let mut task = self.task(request, language, located)?;
-        task.findings = self.validated(&task, backend.isolates()).await?;
+        let task = self.task(request, language, located)?;
+        let may_block = !backend.isolates() || self.config.validation.may_block();
+        let (told, looking) = if may_block {
+            (self.validated(&task, backend.isolates()).await?, None)
+        } else {
+            // Advice alone need not be waited for before the code runs.
+            (Vec::new(), Some(self.look(&task)))
+        };
         let counted = self.counter.begin();
-        let result = backend.execute(task).await;
+        let mut result = backend.execute(task).await;
+        if let Ok(result) = &mut result {
+            result.findings = match looking {
+                Some(looking) => self.config.validation.judge(looking.await?).0,
+                None => told,
+            };
+        }
         counted.end(match &result {
             Ok(result) if result.success => Ended::Success,
             Ok(result) if result.timed_out => Ended::Timeout,
@@ -168,35 +180,42 @@ impl Executor {
             stdin: request.stdin,
             args: request.args,
             env: request.env_vars,
-            findings: Vec::new(),
             timeout: self.config.effective_timeout(request.timeout),
             config: self.config.clone(),
         })
     }
 
-    /// What the validator finds, unless that keeps the code from running. Where nothing isolates, anything does, and so does
-    /// a language that the validator can't read.
+    /// What the validator finds that is to be told, unless it keeps the code from running. Where nothing isolates, anything
+    /// does, and so does a language that the validator can't read.
     async fn validated(&self, task: &Task, isolates: bool) -> Result<Vec<Finding>, CodeError> {
-        let policy = &self.config.validation;
-        if isolates && policy.is_off() {
-            return Ok(Vec::new());
-        }
         if !isolates && task.language.grammar.is_none() {
             let name = &task.language.name;
             return Err(CodeError::Unsupported(format!("{name} without isolation: the validator doesn't know it")));
         }
-        let (validator, language, files) = (self.validator.clone(), task.language.clone(), task.files.clone());
-        // Off the runtime's threads: a large file takes its time.
-        let looked = tokio::task::spawn_blocking(move || validator.findings(&language, &files)).await;
-        let findings = looked.map_err(|error| CodeError::system("look at the code")(error.into()))?;
-        let findings = findings.map_err(CodeError::InvalidValue)?;
+        let findings = self.look(task).await?;
         if !isolates && !findings.is_empty() {
             return Err(CodeError::Blocked(findings));
         }
-        match policy.judge(findings) {
+        match self.config.validation.judge(findings) {
             (told, blocking) if blocking.is_empty() => Ok(told),
             (_, blocking) => Err(CodeError::Blocked(blocking)),
         }
+    }
+
+    /// Starts to look at the code, off the runtime's threads: a large file takes its time.
+    fn look(&self, task: &Task) -> impl Future<Output = Result<Vec<Finding>, CodeError>> + use<> {
+        let is_wanted = !self.config.validation.is_off() || !self.isolates();
+        let (validator, language, files) = (self.validator.clone(), task.language.clone(), task.files.clone());
+        let looking = is_wanted.then(|| tokio::task::spawn_blocking(move || validator.findings(&language, &files)));
+        async move {
+            let Some(looking) = looking else { return Ok(Vec::new()) };
+            let looked = looking.await.map_err(|error| CodeError::system("look at the code")(error.into()))?;
+            looked.map_err(CodeError::InvalidValue)
+        }
+    }
+
+    fn isolates(&self) -> bool {
+        self.backend.as_ref().is_none_or(|backend| backend.isolates())
     }
 
     /// The first of the language's toolchains that is there. Looked for once, and again when it has moved.

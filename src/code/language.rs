@@ -132,6 +132,11 @@ impl Language {
         if language.toolchains.is_empty() || steps.into_iter().any(|step| step.command.is_empty()) {
             return Err("it has no toolchain, or one without a command".to_owned());
         }
+        match (language.grammar, language.rules.trim()) {
+            (_, "") => {}
+            (Some(grammar), rules) => grammar.check(rules)?,
+            (None, _) => return Err("it has rules and no grammar".to_owned()),
+        }
         match language.toolchains.iter().find(|toolchain| toolchain.programs.values().any(Vec::is_empty)) {
             Some(toolchain) => Err(format!("toolchain `{}` has a program without a name", toolchain.name)),
             None => Ok(language),

@@ -13,7 +13,7 @@ import traceback
 CGROUP = "/sys/fs/cgroup"
 STATES = {"root": "/var/lib/pinfold", "user": "/var/tmp/pinfold-1000"}
 with open("/opt/pinfold/settings") as file:
-    PROGRAMS = dict(line.strip().split("=", 1) for line in file)["release"].strip("'")
+    PROGRAMS = dict(line.strip().split("=", 1) for line in file)["programs"].strip("'")
 RUNNER = PROGRAMS + "/pinfold-runner"
 counts = {"passed": 0, "failed": 0}
 

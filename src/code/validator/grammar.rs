@@ -48,6 +48,14 @@ impl Grammar {
         .into()
     }
 
+    /// Looks that these rules can be understood.
+    ///
+    /// # Errors
+    /// Why they can't, and where.
+    pub(in crate::code) fn check(self, rules: &str) -> Result<(), String> {
+        Rules::read(self, rules).map(|_understood| ())
+    }
+
     /// The rules that Pinfold brings.
     fn rules(self) -> &'static [&'static str] {
         match self {

@@ -70,6 +70,11 @@ impl Policy {
         self.default == Level::Off && self.rules.values().all(|level| *level == Level::Off)
     }
 
+    /// Whether a finding may keep code from running.
+    pub(in crate::code) fn may_block(&self) -> bool {
+        self.default == Level::Block || self.rules.values().any(|level| *level == Level::Block)
+    }
+
     /// Those that are told, and those among them that keep the code from running.
     pub(in crate::code) fn judge(&self, findings: Vec<Finding>) -> (Vec<Finding>, Vec<Finding>) {
         let told: Vec<_> = findings.into_iter().filter(|finding| self.level(&finding.rule) != Level::Off).collect();

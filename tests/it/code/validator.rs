@@ -239,11 +239,14 @@ fn a_language_may_have_rules_of_its_own() {
         rules = '((call function: (identifier) @name) @finding (#eq? @name \"launch\") (#set! rule \"house\"))'\n\
         [[toolchain]]\nname = 'x'\nprograms = { x = ['x'] }\nversion = ['x']\nrun = { command = ['x'] }\n";
     let files = [("main.py".to_owned(), Content::from("launch(1)\neval(2)"))].into();
-    let found = |text: &str| Validator::default().findings(&Language::from_toml(text).unwrap(), &files);
-    let rules: Vec<_> = found(text).unwrap().into_iter().map(|finding| finding.rule).collect();
+    let language = Language::from_toml(text).unwrap();
+    let rules: Vec<_> =
+        Validator::default().findings(&language, &files).unwrap().into_iter().map(|finding| finding.rule).collect();
     assert_eq!(rules, ["house:launch", "call:eval"]);
-    assert!(found(&text.replace("@finding (#eq", "@finding ((#eq")).unwrap_err().starts_with("rules: "));
-    assert!(found(&text.replace("(#set! rule \"house\")", "")).unwrap_err().contains("has no `(#set! rule"));
+    let refused = |text: &str| Language::from_toml(text).unwrap_err();
+    assert!(refused(&text.replace("@finding (#eq", "@finding ((#eq")).starts_with("rules: "));
+    assert!(refused(&text.replace("(#set! rule \"house\")", "")).contains("has no `(#set! rule"));
+    assert!(refused(&text.replace("grammar = 'python'\n", "")).contains("no grammar"));
 }
 
 #[test]
