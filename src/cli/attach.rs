@@ -33,7 +33,7 @@ pub(crate) struct AttachOptions {
     #[arg(long, value_name = "TERMINAL", default_value = "main", hide_default_value = true)]
     terminal: String,
 
-    /// The shell of a new terminal: bash, zsh or sh (default: bash)
+    /// A new one's shell: bash, zsh or sh (default: bash)
     #[arg(long, value_name = "SHELL", value_parser = |name: &str| name.parse::<Shell>())]
     shell: Option<Shell>,
 

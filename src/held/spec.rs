@@ -104,7 +104,7 @@ fn compare(path: &str, wanted: &Value, there: &Value, default: &Value, found: &m
     if wanted == default || wanted == there {
         return;
     }
-    let Value::Object(fields) = wanted else {
+    let (Value::Object(fields), Value::Object(_)) = (wanted, default) else {
         return found.push(format!("`{}` (it is {there}, {wanted} is asked for)", path.trim_start_matches("job.")));
     };
     for (name, wanted) in fields {
