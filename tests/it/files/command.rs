@@ -55,7 +55,7 @@ fn ls_shows_what_is_there_and_obeys_no_name() {
     refused(&place, &["ls", "./inside:../outside"], "`..`");
     refused(&place, &["ls", "./inside:/etc"], "/workspace");
     refused(&place, &["ls", "./nowhere"], "no such file");
-    refused(&place, &["ls", "name:x"], "place `name`");
+    refused(&place, &["ls", "name:x"], "no sandbox `name`");
 }
 
 #[test]

@@ -94,9 +94,10 @@ fn kill_everybody_leaves_the_sandbox_of_use() {
 fn the_sandbox_s_limits_hold_over_all_commands_together() {
     let held = Held::start(json!({ "limits": { "pids": 8, "memory_bytes": 64 << 20 } }));
     let asked: Vec<_> = (0..12).map(|_| held.exec(&["sleep", "300"], json!({}))).collect();
+    // Of all of them, before the first makes room for another.
+    let notices: Vec<_> = asked.iter().map(|asked| held.notice_of(asked.number).0).collect();
     let mut refused = 0;
-    for asked in asked {
-        let notice = held.notice_of(asked.number).0;
+    for (asked, notice) in asked.iter().zip(notices) {
         if let pinfold_runner::Notice::Ended { outcome, .. } = notice {
             assert_eq!(outcome.error.unwrap().code, "process");
             refused += 1;
