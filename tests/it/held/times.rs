@@ -52,8 +52,8 @@ fn stop_ends_everything_and_may_be_repeated() {
     let child = home.pinfold(&["exec", "a", "--", "sleep", "1000"]).spawn().unwrap();
     eventually("the command runs", || home.json(&["stats", "--json", "a"])["running"] == 1);
     assert_eq!(home.ok(&["stop", "a", "b"]), "");
-    home.is_clean();
     assert_ne!(super::finish(child).0, 0);
+    home.is_clean();
     let (code, stdout, words) = home.run(&["stop", "a"]);
     assert_eq!((code, stdout.as_str(), words.as_str()), (0, "", "pinfold: there is no sandbox `a` any more\n"));
     assert_eq!(home.run(&["stop", "--all"]), (0, String::new(), String::new()));
