@@ -1,5 +1,4 @@
-//! Many at once, and neighbours: each gets its own right result, and one that exhausts its limits harms nobody (HOSTILE.md,
-//! Concurrency and neighbours).
+//! Many at once, and neighbours: each gets its own right result, and one that exhausts its limits harms nobody.
 
 use crate::sandbox::{Job, Scratch, kill};
 use crate::support::{has_cgroups, is_root, runs};

@@ -1,5 +1,5 @@
 //! Faults: processes killed at any moment, system calls that fail, all while a sandbox is set up. Nothing may run
-//! unconfined, the answer is clean or there is none, and after the next sweep nothing is left (HOSTILE.md, Faults).
+//! unconfined, the answer is clean or there is none, and after the next sweep nothing is left.
 
 use crate::sandbox::{Job, Running, children, kill};
 use crate::support::{has_program, is_slow, skip};

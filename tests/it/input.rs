@@ -1,4 +1,4 @@
-//! What the runner reads and what a job writes: neither is trusted (HOSTILE.md, Input, The result).
+//! What the runner reads and what a job writes: neither is trusted.
 
 use crate::sandbox::{Job, Running, Scratch, children};
 use pinfold_runner::{Outcome, Status};

@@ -1,5 +1,5 @@
-//! The kernel's surface: which system calls are refused, and how (HOSTILE.md, The kernel's surface). Each call is made with
-//! arguments that do no harm; its twin outside gets another answer, which shows that it is the sandbox that refuses.
+//! The kernel's surface: which system calls are refused, and how. Each call is made with arguments that do no harm; its
+//! twin outside gets another answer, which shows that it is the sandbox that refuses.
 
 use crate::sandbox::{Job, unconfined};
 use crate::support::{host_cannot, is_root};

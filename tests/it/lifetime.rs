@@ -1,5 +1,4 @@
-//! How long things live: everything dies with the job, nothing delays it, and nothing outlives a deadline (HOSTILE.md,
-//! Lifetime).
+//! How long things live: everything dies with the job, nothing delays it, and nothing outlives a deadline.
 
 use crate::sandbox::{Job, Running, Scratch, children, kill};
 use crate::support::runs;

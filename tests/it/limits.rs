@@ -1,5 +1,5 @@
-//! Each limit attacked by a program that means to pass it (HOSTILE.md, Limits). What a host without cgroups can't hold is
-//! skipped there by name.
+//! Each limit attacked by a program that means to pass it. What a host without cgroups can't hold is skipped there by
+//! name.
 
 use crate::sandbox::{Job, Scratch};
 use crate::support::{has_cgroups, host_cannot, is_slow, runs};

@@ -1,4 +1,4 @@
-//! The network: with `none` there is only loopback, and no other kind of socket reaches out (HOSTILE.md, Network).
+//! The network: with `none` there is only loopback, and no other kind of socket reaches out.
 
 use crate::sandbox::{Job, Scratch, eventually, unconfined};
 use crate::support::{host_cannot, is_root};

@@ -1,5 +1,4 @@
-//! Who the command is and what it inherits: no capability, no new privilege, nothing of the caller's (HOSTILE.md, What is
-//! inherited, Identity and privilege).
+//! Who the command is and what it inherits: no capability, no new privilege, nothing of the caller's.
 
 use crate::sandbox::{Job, kill, unconfined};
 use crate::support::{has_program, host_cannot, is_root};

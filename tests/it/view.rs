@@ -1,5 +1,5 @@
-//! What of the host can be seen and touched from inside: nothing that was not declared (HOSTILE.md, The view, /proc, /sys,
-//! cgroups). Each denial's errno is told, and its twin is the same probe outside.
+//! What of the host can be seen and touched from inside: nothing that was not declared. Each denial's errno is told,
+//! and its twin is the same probe outside.
 
 use crate::sandbox::{Job, Scratch, unconfined};
 use crate::support::{host_cannot, is_root};
