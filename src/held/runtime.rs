@@ -1,10 +1,12 @@
 //! The runtime directory: where the sockets, records and locks of this user's sandboxes are. It belongs to this user, and
 //! nobody else may enter it.
 //!
-//!     <key>.lock    held by the keeper for as long as it lives; `key` is the SHA-256 of the sandbox's name
-//!     <key>.sock    where the keeper listens
-//!     <key>.json    the record
-//!     logs/<id>.log, logs/<id>.log.1, logs/<id>.json    the log, and the record once more, which outlive the sandbox
+//! ```text
+//! <key>.lock    held by the keeper for as long as it lives; `key` is the SHA-256 of the sandbox's name
+//! <key>.sock    where the keeper listens
+//! <key>.json    the record
+//! logs/<id>.log, logs/<id>.log.1, logs/<id>.json    the log, and the record once more, which outlive the sandbox
+//! ```
 
 use super::error::Error;
 use crate::workspace::file::{self, DIRECTORY, OUR_DIRECTORY};
