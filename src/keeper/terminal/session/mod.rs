@@ -30,7 +30,7 @@ const SETUP: Duration = Duration::from_secs(20);
 const ATTENTION: Duration = Duration::from_secs(3);
 
 /// How long a line that somebody has just typed may take before the terminal is busy with it.
-const LINE: Duration = Duration::from_millis(300);
+const LINE: Duration = Duration::from_secs(1);
 
 /// How long what is typed waits for the prompt.
 const PROMPT: Duration = Duration::from_millis(200);
