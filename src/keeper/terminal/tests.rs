@@ -9,7 +9,7 @@ use crate::held::terminal::{RunOutput, Shell, TerminalInfo, TerminalOptions, Ter
 use crate::keeper::activity::Activity;
 use pinfold_runner::Content;
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::cell::RefCell;
 use std::fs::File;
@@ -29,14 +29,23 @@ fn installed() -> Vec<Shell> {
     [Shell::Bash, Shell::Sh, Shell::Zsh].into_iter().filter(is_there).collect()
 }
 
-/// The shells that a test has started. They end with it: one whose terminal is gone may look for it for ever.
+/// The shells that a test has started. They end with it, and with each all of its session: its helper, which may look for
+/// an end of ours for ever.
 #[derive(Default)]
-struct Shells(RefCell<Vec<OwnedFd>>);
+struct Shells(RefCell<Vec<i32>>);
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        for process in self.shells.0.borrow().iter() {
-            let _ended = pidfd_send_signal(process, Signal::KILL);
+        let shells = self.shells.0.borrow();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let session = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(3)?.parse().ok());
+            let pid = entry.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
+            if let (Some(session), Some(pid)) = (session, pid)
+                && shells.contains(&session)
+            {
+                let _ended = kill_process(pid, Signal::KILL);
+            }
         }
     }
 }
@@ -63,8 +72,7 @@ fn starter(shell: Shell, started: Rc<Shells>) -> Starter {
             let stdio = || Stdio::from(terminal.try_clone().unwrap());
             let mut child = command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
             let pid = child.id().cast_signed();
-            let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
-            started.0.borrow_mut().push(process);
+            started.0.borrow_mut().push(pid);
             let (sender, end) = tokio::sync::oneshot::channel();
             std::thread::spawn(move || {
                 let status = child.wait().unwrap();
