@@ -37,7 +37,7 @@ pub(crate) struct AttachOptions {
     #[arg(long, value_name = "SHELL", value_parser = |name: &str| name.parse::<Shell>())]
     shell: Option<Shell>,
 
-    /// List the sandbox's terminals as JSON, and attach to none
+    /// List the terminals as JSON, and attach to none
     ///
     /// One line each: `{"name", "shell", "state", "waiting_for_input", "rows", "columns", "clients", "replaced",
     /// "exit_code", "ended"}`. The state is one of starting, idle, running, waiting_for_input, ended.
