@@ -125,7 +125,7 @@ impl Runtime {
             if make {
                 lock::make(self.dir(), &name).map_err(|errno| Error::io(what(), errno))?;
             }
-            let lock = match lock::Lock::alone_now(self.dir(), &name) {
+            let lock = match lock::file_alone_now(self.dir(), &name) {
                 Ok(Some(lock)) => lock,
                 Ok(None) => return Ok(None),
                 Err(Errno::NOENT) if make => continue,
@@ -133,8 +133,8 @@ impl Runtime {
                 Err(errno) => return Err(Error::io(what(), errno)),
             };
             // Its owner may have removed it between our open and our lock.
-            match (file::stat(self.dir(), name.as_str()), rustix::fs::fstat(lock.file())) {
-                (Ok(there), Ok(ours)) if file::is_same(&there, &ours) => return Ok(Some(lock.into_file())),
+            match (file::stat(self.dir(), name.as_str()), rustix::fs::fstat(&lock)) {
+                (Ok(there), Ok(ours)) if file::is_same(&there, &ours) => return Ok(Some(lock)),
                 _ if make => {}
                 _ => return Ok(None),
             }

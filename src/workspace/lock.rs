@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 /// How long anybody waits for a lock that is only ever held for a moment. Who holds it longer is stopped or hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long anybody waits for a lock that others hold for as long as they work. A process that another thread of theirs is
-/// starting has a copy of it until it is executed, though they have given it up.
+/// How long anybody waits for a lock that others hold for as long as they work. Who was killed while a thread of his started
+/// a process leaves a copy of it until that one is executed.
 const BRIEFLY: Duration = Duration::from_millis(100);
 
 /// How long until the next try, at first and at most: flock(2) itself has no deadline.
@@ -31,11 +31,6 @@ impl Lock {
         wait(open(at, name)?, FlockOperation::NonBlockingLockShared, PATIENCE)
     }
 
-    /// Takes the lock alone if nobody has it.
-    pub(crate) fn alone_now(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
-        wait(open(at, name)?, FlockOperation::NonBlockingLockExclusive, Duration::ZERO)
-    }
-
     /// Takes the lock alone if nobody works there.
     pub(crate) fn alone_briefly(at: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
         wait(open(at, name)?, FlockOperation::NonBlockingLockExclusive, BRIEFLY)
@@ -46,15 +41,24 @@ impl Lock {
         Ok(!take(open(at, name)?.as_fd(), FlockOperation::NonBlockingLockShared)?)
     }
 
-    /// The locked file, whose lock lives as long as any copy of this descriptor.
-    pub(crate) fn into_file(self) -> OwnedFd {
-        self.0
-    }
-
     /// The locked file.
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+impl Drop for Lock {
+    /// Gives the lock up in so many words: to close the file isn't enough while a process that another thread is starting has
+    /// a copy of the descriptor, which it has until it is executed (flock(2)).
+    fn drop(&mut self) {
+        _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// Takes the lock alone if nobody has it: a file whose lock lives as long as any copy of its descriptor.
+pub(crate) fn file_alone_now(at: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>, Errno> {
+    let file = open(at, name)?;
+    Ok(take(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?.then_some(file))
 }
 
 /// Takes the lock of an open directory for as long as its descriptor lives, if nobody has it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 fn an_idle_sandbox_ends_and_one_in_use_does_not() {
     let home = Home::new();
     // The next command must come in time, which it does late on an emulated machine.
-    let (idle, longer) = if is_slow() { ("10s", 40) } else { ("500ms", 2) };
+    let (idle, longer) = if is_slow() { ("10s", 40) } else { ("2s", 5) };
     home.start("a", &["--idle", idle]);
     home.start("b", &["--idle", idle]);
     // What a command leaves in the background is no use.
@@ -25,7 +25,7 @@ fn an_idle_sandbox_ends_and_one_in_use_does_not() {
 #[test]
 fn a_detached_command_is_use_until_it_ends() {
     let home = Home::new();
-    let (idle, longer) = if is_slow() { ("10s", 40.0) } else { ("300ms", 1.5) };
+    let (idle, longer) = if is_slow() { ("10s", 40) } else { ("2s", 5) };
     home.start("a", &["--idle", idle]);
     home.ok(&["exec", "-d", "a", "--", "sh", "-c", &format!("sleep {longer}; echo done")]);
     eventually("it ends by itself", || home.ok(&["ps"]).is_empty());
