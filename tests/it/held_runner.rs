@@ -4,6 +4,7 @@ mod asks;
 mod ends;
 mod fences;
 mod limits;
+mod spare;
 
 use crate::sandbox::{Job, PATIENCE, Running};
 use pinfold_runner::{Ask, Notice, Outcome, no_limits_of_its_own};
