@@ -33,7 +33,7 @@ fn main() {
     }
     let home = Home(std::env::temp_dir().join(format!("pinfold-bench-{}", std::process::id())));
     fs::create_dir(&home.0).unwrap();
-    // The next one is not to come into the way of others, nor to sweep theirs.
+    // A directory of its own, so that nobody's sandboxes are swept meanwhile.
     let runtime = home.0.join("runtime");
     let held = Sandboxes::at(&runtime).start(&Spec::named(NAME.try_into().unwrap())).unwrap();
     println!("{ROUNDS} rounds of {PROGRAM}, load average {}", load());
@@ -67,6 +67,7 @@ fn time(held: &Held, pinfold: &Path, runtime: &Path) {
             times.iter_mut().zip(round_times).for_each(|(times, time)| times.push(time));
         }
     }
+    // What the last one takes is the program's own start.
     let names = ["bare", "Held::exec", "pinfold exec", "pinfold --version"];
     let spawns = times[0].clone();
     for (name, times) in names.iter().zip(times) {
