@@ -102,10 +102,21 @@ impl<'a> Plan<'a> {
 
     /// Installs the command's filters in this process, right before exec.
     pub(crate) fn restrict_system_calls(&self) -> Result<(), StepError> {
+        self.restrict_set_id()?;
+        self.restrict_by_policy()
+    }
+
+    /// No set-id files, if that is to be. openat2(2) is not to be had from here on.
+    pub(crate) fn restrict_set_id(&self) -> Result<(), StepError> {
         if self.forbids_set_id {
             let filter = seccomp::restrict_suid_sgid();
             set_mode_filter(filter.instructions()).at(Step::RestrictSystemCalls, "set-id files")?;
         }
+        Ok(())
+    }
+
+    /// The policy alone.
+    pub(crate) fn restrict_by_policy(&self) -> Result<(), StepError> {
         set_mode_filter(self.policy.instructions()).at(Step::RestrictSystemCalls, self.job.seccomp.name())
     }
 

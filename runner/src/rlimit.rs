@@ -29,17 +29,18 @@ pub(crate) struct Held {
     pub(crate) memory: bool,
     /// CPU time is measured over the whole sandbox.
     pub(crate) cpu_time: bool,
+    pub(crate) pids: bool,
 }
 
 impl Held {
     /// For a message between our own processes.
     pub(crate) fn encode(self) -> u8 {
-        u8::from(self.memory) | u8::from(self.cpu_time) << 1
+        u8::from(self.memory) | u8::from(self.cpu_time) << 1 | u8::from(self.pids) << 2
     }
 
     /// See [`Held::encode`].
     pub(crate) fn decode(byte: u8) -> Self {
-        Self { memory: byte & 1 != 0, cpu_time: byte & 2 != 0 }
+        Self { memory: byte & 1 != 0, cpu_time: byte & 2 != 0, pids: byte & 4 != 0 }
     }
 }
 
@@ -64,7 +65,7 @@ pub(crate) fn set(plan: &Plan<'_>, held: Held) -> Result<(), StepError> {
     lower(libc::RLIMIT_MSGQUEUE, QUEUE_BYTES).at(Step::SetResourceLimit, "msgqueue")?;
     lower(libc::RLIMIT_NICE, 0).at(Step::SetResourceLimit, "nice")?;
     lower(libc::RLIMIT_RTPRIO, 0).at(Step::SetResourceLimit, "rtprio")?;
-    set_processes(plan)?;
+    set_processes(plan, held)?;
     if let (false, Limit::At(bytes)) = (held.memory, limits.memory_bytes) {
         // Of each process: heap and private writable mappings (since Linux 4.7). RLIMIT_AS would count what the JVM,
         // Go and Node merely reserve, and break them.
@@ -79,8 +80,10 @@ pub(crate) fn set(plan: &Plan<'_>, held: Held) -> Result<(), StepError> {
 }
 
 /// Limits the processes of the sandbox's user.
-pub(crate) fn set_processes(plan: &Plan<'_>) -> Result<(), StepError> {
+pub(crate) fn set_processes(plan: &Plan<'_>, held: Held) -> Result<(), StepError> {
     if let (Limit::At(count), Some(others)) = (plan.job.limits.pids, plan.others_of_user) {
+        // Where a cgroup counts, this is the second fence, and has room for a process of ours that is in no group yet.
+        let others = others + u64::from(held.pids);
         // Counted per user and user namespace (since Linux 5.14), so this is the sandbox's own count.
         lower(libc::RLIMIT_NPROC, count.saturating_add(others)).at(Step::SetResourceLimit, "nproc")?;
     }

@@ -45,7 +45,10 @@ pub(crate) struct Cli {
     command: Command,
 }
 
+// Deferred: the options of the subcommand that is meant are put together, and not those of all, which takes longer than
+// a whole command in a held sandbox.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     Run(Box<run::RunOptions>),
     Start(Box<start::StartOptions>),

@@ -40,11 +40,10 @@ impl Capture {
     /// Reads once. Loses nothing when dropped halfway.
     pub(super) async fn read(&mut self) {
         let Some(pipe) = &self.pipe else { return std::future::pending().await };
+        let ready = pipe.readable().await;
+        // Not before: what lives over a wait is made anew at each.
         let mut chunk = [0; CHUNK];
-        let read = match pipe.readable().await {
-            Ok(()) => pipe.try_read(&mut chunk),
-            Err(error) => Err(error),
-        };
+        let read = ready.and_then(|()| pipe.try_read(&mut chunk));
         self.note(read, &chunk);
     }
 
@@ -153,8 +152,7 @@ impl Live {
             return Poll::Ready(Ok(()));
         }
         loop {
-            let mut waste = [0; CHUNK];
-            let (mut dropped, room) = (ReadBuf::new(&mut waste), usize::try_from(self.room).unwrap_or(usize::MAX));
+            let room = usize::try_from(self.room).unwrap_or(usize::MAX);
             let length = if room > 0 {
                 let most = room.min(buffer.remaining());
                 let mut kept = ReadBuf::new(buffer.initialize_unfilled_to(most));
@@ -164,6 +162,8 @@ impl Live {
                 self.room -= length as u64;
                 length
             } else {
+                let mut waste = [0; CHUNK];
+                let mut dropped = ReadBuf::new(&mut waste);
                 ready!(self.poll_more(pipe, context, &mut dropped))?;
                 dropped.filled().len()
             };

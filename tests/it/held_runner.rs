@@ -4,6 +4,7 @@ mod asks;
 mod ends;
 mod fences;
 mod limits;
+mod spare;
 
 use crate::sandbox::{Job, PATIENCE, Running};
 use pinfold_runner::{Ask, Notice, Outcome, no_limits_of_its_own};
@@ -113,7 +114,9 @@ impl Held {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = vec![0; 64 << 10];
         let parts = &mut [IoSliceMut::new(&mut bytes)];
-        let received = recvmsg(&self.keeper, parts, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
+        // A handler of another test's, or who stops and continues us, interrupts what has a timeout: signal(7).
+        let receive = || recvmsg(&self.keeper, parts, &mut control, RecvFlags::CMSG_CLOEXEC);
+        let received = rustix::io::retry_on_intr(receive).unwrap();
         let mut descriptors = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(found) = message {

@@ -3,7 +3,7 @@
 use crate::failure::{At, Step, StepError};
 use crate::sys::{Errno, file};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The whole text of a control file. None of those we read is longer than the buffer, but for `cgroup.procs`.
 pub(super) fn read(dir: BorrowedFd<'_>, name: &CStr) -> Result<String, Errno> {
@@ -22,6 +22,11 @@ pub(super) fn read_all(fd: BorrowedFd<'_>) -> Result<String, Errno> {
             return Ok(String::from_utf8_lossy(&text).into_owned());
         }
     }
+}
+
+/// A control file to be read later.
+pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr) -> Option<OwnedFd> {
+    file::openat(Some(dir), name, libc::O_RDONLY, 0).ok()
 }
 
 /// The number that a control file holds.

@@ -17,7 +17,7 @@ mod v2;
 
 pub(crate) use freezer::Freezer;
 pub(crate) use lacking::hint;
-pub(crate) use nested::Nested;
+pub(crate) use nested::{Entry, Nested};
 
 use crate::failure::{At, Step, StepError};
 use crate::rlimit::Held;
@@ -149,7 +149,7 @@ impl Cgroups {
             // `cpu.stat` is there without any controller.
             Self::V2(_) => true,
         };
-        Held { memory: self.memory(), cpu_time }
+        Held { memory: self.memory(), cpu_time, pids: self.pids() }
     }
 
     /// Lifts the limits on input and output, so that what is killed can end: SIGKILL has to wait for what was already
@@ -210,6 +210,15 @@ impl Cgroups {
             Self::None => None,
             Self::V1(groups) => file::number(groups.get("memory")?, c"memory.usage_in_bytes"),
             Self::V2(groups) => file::number(groups.command(), c"memory.current"),
+        }
+    }
+
+    /// Where the number of processes and threads can be read now and later. On v1, where the kernel doesn't ask the limit
+    /// when somebody enters a group: who does has to look himself.
+    pub(crate) fn counter(&self) -> Option<OwnedFd> {
+        match self {
+            Self::V1(groups) => file::open(groups.get("pids")?, c"pids.current"),
+            _ => None,
         }
     }
 

@@ -9,8 +9,17 @@ use std::os::fd::OwnedFd;
 
 /// The groups of one command. Dropping it removes nothing: what the command left may still be in there.
 pub(crate) struct Nested {
-    name: String,
+    number: u64,
     groups: Cgroups,
+}
+
+/// When a command's process enters a group, where it can stand ready before there is a command for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Into those that only measure, and what they measured on entry can be told from the command's.
+    Early,
+    /// Into those in which who waits would count as one of the sandbox's.
+    Late,
 }
 
 impl Nested {
@@ -23,13 +32,23 @@ impl Nested {
             Cgroups::V2(groups) => Cgroups::V2(groups.nested(&name, init)?),
             Cgroups::None => Cgroups::None,
         };
-        Ok(Self { name, groups })
+        Ok(Self { number, groups })
+    }
+
+    /// The number that they are called by.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether a process can enter them at no cost after its birth: v1, see [`Self::tasks`].
+    pub(crate) fn can_be_entered(&self) -> bool {
+        matches!(&self.groups, Cgroups::V1(_))
     }
 
     /// Sets the limits that the command has of its own.
     pub(crate) fn limit(&mut self, above: &Cgroups, limits: &Limits) -> Result<(), StepError> {
         match (&mut self.groups, above) {
-            (Cgroups::V1(groups), Cgroups::V1(above)) => groups.limit_nested(above, &self.name, limits),
+            (Cgroups::V1(groups), Cgroups::V1(above)) => groups.limit_nested(above, &self.number.to_string(), limits),
             (Cgroups::V2(groups), _) => groups.limit_nested(limits),
             _ => Ok(()),
         }
@@ -41,9 +60,9 @@ impl Nested {
     }
 
     /// Where the command's process writes `0`.
-    pub(crate) fn tasks(&self, above: &Cgroups) -> Vec<OwnedFd> {
+    pub(crate) fn tasks(&self, above: &Cgroups, entry: Entry) -> Vec<OwnedFd> {
         match (&self.groups, above) {
-            (Cgroups::V1(groups), Cgroups::V1(above)) => groups.tasks_below(above),
+            (Cgroups::V1(groups), Cgroups::V1(above)) => groups.tasks_below(above, entry),
             _ => Vec::new(),
         }
     }

@@ -1,6 +1,8 @@
 //! cgroup v1: one hierarchy a controller. Groups are made below our own, so that a limit on us holds for the sandbox.
 
-use super::{Directory, Figures, file, gauge, group_name, io, own_groups, own_path, recorded, set_cpus, wants_cpu};
+use super::{
+    Directory, Entry, Figures, file, gauge, group_name, io, own_groups, own_path, recorded, set_cpus, wants_cpu,
+};
 use crate::failure::{At, Step, StepError};
 use crate::state::Slot;
 use crate::sys::{self, Errno};
@@ -190,10 +192,12 @@ impl Groups {
     }
 
     /// The `tasks` files for a command in nested groups: where it has none of a controller's, the sandbox's.
-    pub(super) fn tasks_below(&self, above: &Self) -> Vec<OwnedFd> {
+    pub(super) fn tasks_below(&self, above: &Self, entry: Entry) -> Vec<OwnedFd> {
         let of_above = above.groups.iter().filter(|group| group.controller != FREEZER && !self.has(group.controller));
         let of_above = of_above.filter(|group| group.controller != "cpu" || above.needs_cpu);
-        self.groups.iter().chain(of_above).filter_map(|group| group.tasks.try_clone().ok()).collect()
+        let all = self.groups.iter().chain(of_above);
+        let now = all.filter(|group| (entry == Entry::Early) == (group.controller == "cpuacct"));
+        now.filter_map(|group| group.tasks.try_clone().ok()).collect()
     }
 
     pub(super) fn cpu_ms(&self) -> Option<f64> {

@@ -3,9 +3,10 @@
 use super::exec::{Exec, Place};
 use super::message;
 use super::serve::Held;
+use super::spare::Wanted;
 use crate::cgroup::Nested;
 use crate::failure::{At, Step};
-use crate::sys::{Errno, file, pipe, socket};
+use crate::sys::{Errno, file, socket};
 use pinfold_runner::{
     Ask, Failure, HeldFigures, Job, Limit, Limits, MAX_HELD_MESSAGE, Notice, Outcome, Status, check_exec,
 };
@@ -114,53 +115,43 @@ impl Held<'_> {
                 Failure::new("frozen", "the sandbox is stopped for a moment").with_hint("ask again when it goes on")
             );
         }
-        let (status, theirs) = pipe::pipe().at(Step::MakePipe, "status")?;
-        file::set_nonblocking(status.as_fd()).at(Step::MakePipe, "status")?;
-        self.take_over(&status, &descriptors)?;
+        self.take_over(&descriptors)?;
+        let mut spare = self.take_spare(terminal.is_some())?;
         let above = &self.ground.cgroups;
-        let mut groups = match self.spare.take() {
-            Some(groups) => groups,
-            None => self.next_groups()?,
-        };
         let limits = Limits { swap_bytes: self.plan.job.limits.swap_bytes, ..job.limits.clone() };
-        if let Err(failure) = check_held(&limits, above).and_then(|()| Ok(groups.limit(above, &limits)?)) {
-            groups.try_remove();
-            return Err(failure);
-        }
-        let tasks = groups.tasks(above);
-        let held = rlimits_held(&groups);
+        let limited = check_held(&limits, above).and_then(|()| Ok(spare.groups.limit(above, &limits)?));
         let order = message::Exec {
             number,
             terminal,
             extra,
-            tasks: u8::try_from(tasks.len()).unwrap_or(0),
-            is_born_in_group: groups.born_in().is_some(),
-            held,
+            tasks: 0,
+            is_born_in_group: spare.groups.born_in().is_some(),
+            held: rlimits_held(&spare.groups),
+            is_counted: false,
         };
-        let mut bytes = message::Order::Exec(order).encode();
-        bytes.extend_from_slice(ask);
-        let mut passed: Vec<_> = groups.born_in().into_iter().collect();
-        passed.push(theirs.as_fd());
-        passed.extend(tasks.iter().chain(&descriptors).map(AsFd::as_fd));
-        let sent = socket::send(self.init.socket.as_fd(), &bytes, &passed);
-        if let Err(error) = sent.at(Step::StartCommand, "") {
-            groups.try_remove();
-            return Err(error.into());
+        let wanted = Wanted { order, ask: ask.to_vec(), descriptors };
+        let launched = limited.and_then(|()| Ok(self.launch(&mut spare, wanted)?));
+        let groups = spare.groups;
+        match launched {
+            Ok(launched) => {
+                self.execs.insert(number, Exec::new(id.to_owned(), job, groups, launched, terminal.is_some()));
+                Ok(())
+            }
+            Err(failure) => {
+                groups.try_remove();
+                Err(failure)
+            }
         }
-        let exec = Exec::new(id.to_owned(), job, groups, Some(status), terminal.is_some());
-        self.execs.insert(number, exec);
-        Ok(())
     }
 
     /// The command's ends of its pipes: fresh ones, whose other ends are the keeper's or his client's. Nothing else, for the
     /// command must share no open file with anybody.
-    fn take_over(&self, own: &OwnedFd, descriptors: &[OwnedFd]) -> Result<(), Failure> {
-        let pipes = file::fstat(own.as_fd()).at(Step::ConnectStdio, "status")?.st_dev;
+    fn take_over(&self, descriptors: &[OwnedFd]) -> Result<(), Failure> {
         let host = self.plan.host_ids(self.ground.slot.number);
         for descriptor in descriptors {
             let found = file::fstat(descriptor.as_fd()).at(Step::ConnectStdio, "a descriptor")?;
             // A FIFO in a directory has that file system's device.
-            if found.st_dev != pipes || found.st_mode & libc::S_IFMT != libc::S_IFIFO {
+            if found.st_dev != self.pipes || found.st_mode & libc::S_IFMT != libc::S_IFIFO {
                 return Err(bad_ask("a descriptor is no pipe"));
             }
             if self.plan.privileged {
@@ -172,8 +163,8 @@ impl Held<'_> {
 
     /// Groups for the next command.
     pub(super) fn next_groups(&mut self) -> Result<Nested, Failure> {
-        self.last_group += 1;
-        Ok(Nested::create(&self.ground.cgroups, self.last_group, self.init_uid())?)
+        self.last_number += 1;
+        Ok(Nested::create(&self.ground.cgroups, self.last_number, self.init_uid())?)
     }
 
     fn init_uid(&self) -> Option<u32> {
@@ -186,6 +177,7 @@ impl Held<'_> {
         }
         let Some(exec) = self.execs.get_mut(&number).filter(|exec| !exec.is_told) else { return };
         if exec.is_started() {
+            let number = exec.process;
             self.tell_init(&message::Order::Signal { number, signal });
         } else {
             exec.held_back.push(signal);

@@ -1,32 +1,110 @@
 //! A command's process in a held sandbox, from its birth to exec. Init is in every fence already, so what is left is little;
 //! `command` has the whole sequence.
 
-use super::message::Exec;
+use super::message::{Exec, LONGEST_ORDER, Order};
 use crate::command::{Pipes, connect, enter_directory, join_cgroup};
 use crate::failure::{At, EXECUTING, Step, StepError};
 use crate::message::Departure;
 use crate::plan::Plan;
 use crate::spent::Spent;
-use crate::sys::{Errno, file, process, signal};
+use crate::sys::{Errno, file, process, signal, socket};
 use crate::{environment, rlimit};
-use pinfold_runner::{Ask, Cwd, Job, Limit, WORKSPACE};
+use pinfold_runner::{Ask, Cwd, Job, Limit, Seccomp, WORKSPACE};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// Our own descriptors get numbers from here on: the first ones are the command's.
 const LOWEST: RawFd = 16;
 
+/// The policies that allow what is left to do when the order comes; `seccomp/tests/builtin.rs` sees to it. Under another the
+/// filter comes last.
+const EARLY: [&str; 2] = ["default", "debug"];
+
 /// Becomes the command that `ask` asks for, or says on the status pipe, the first of `descriptors`, what failed.
 pub(super) fn run(plan: &Plan<'_>, exec: Exec, ask: &[u8], descriptors: Vec<OwnedFd>, slave: Option<OwnedFd>) -> ! {
-    let moved = descriptors.into_iter().map(|fd| file::move_up(fd, LOWEST)).collect::<Result<Vec<_>, _>>();
-    let Ok(mut descriptors) = moved else { process::exit_now(1) };
-    if descriptors.is_empty() {
-        process::exit_now(1);
+    let Some((descriptors, status)) = taken(descriptors) else { process::exit_now(1) };
+    fail(&status, start(plan, exec, ask, descriptors, slave, &status))
+}
+
+/// Does all that needs no command, and waits for one to become. It is in no group in which it would count as somebody, and
+/// holds nothing but the status pipe and the socket on which the order comes. Who kills it takes nothing from anybody.
+pub(super) fn stand_ready(plan: &Plan<'_>, tasks: usize, descriptors: Vec<OwnedFd>) -> ! {
+    let Some((descriptors, status)) = taken(descriptors) else { process::exit_now(1) };
+    fail(&status, await_order(plan, tasks, descriptors, &status))
+}
+
+/// The status pipe apart from the others, all with numbers that are not the command's.
+fn taken(descriptors: Vec<OwnedFd>) -> Option<(Vec<OwnedFd>, OwnedFd)> {
+    let mut moved = move_up(descriptors).ok()?;
+    if moved.is_empty() {
+        return None;
     }
-    let status = descriptors.remove(0);
-    let Err(error) = confine_and_execute(plan, exec, ask, descriptors, slave, &status);
+    let status = moved.remove(0);
+    Some((moved, status))
+}
+
+fn move_up(descriptors: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Errno> {
+    descriptors.into_iter().map(|fd| file::move_up(fd, LOWEST)).collect()
+}
+
+fn fail(status: &OwnedFd, result: Result<Infallible, StepError>) -> ! {
+    let Err(error) = result;
     let _runner_is_dead = file::write_all(status.as_fd(), &error.encode());
     process::exit_now(1)
+}
+
+/// How far a process has come when it hears what it is to become.
+struct Begun {
+    /// What it had used when it came into the groups that measure.
+    on_entry: Spent,
+    /// Whether the policy holds already.
+    is_filtered: bool,
+}
+
+fn start(
+    plan: &Plan<'_>,
+    exec: Exec,
+    ask: &[u8],
+    descriptors: Vec<OwnedFd>,
+    slave: Option<OwnedFd>,
+    status: &OwnedFd,
+) -> Result<Infallible, StepError> {
+    part(descriptors.iter().chain(slave.iter()).chain([status]))?;
+    confine_and_execute(plan, exec, ask, descriptors, slave, status, None)
+}
+
+fn await_order(
+    plan: &Plan<'_>,
+    tasks: usize,
+    mut descriptors: Vec<OwnedFd>,
+    status: &OwnedFd,
+) -> Result<Infallible, StepError> {
+    part(descriptors.iter().chain([status]))?;
+    let early = descriptors.split_off(descriptors.len().min(1));
+    let orders = descriptors.pop().ok_or(Errno(libc::EBADF)).at(Step::StartCommand, "")?;
+    join_cgroup(&early[..tasks.min(early.len())])?;
+    drop(early);
+    let on_entry = Spent::by_self();
+    let is_filtered = matches!(&plan.job.seccomp, Seccomp::Builtin(name) if EARLY.contains(&name.as_str()));
+    if is_filtered {
+        plan.restrict_by_policy()?;
+    }
+    let mut buffer = vec![0; LONGEST_ORDER];
+    let (length, descriptors) = socket::receive(orders.as_fd(), &mut buffer).at(Step::StartCommand, "")?;
+    drop(orders);
+    let Some((Order::Exec(exec), ask)) = Order::decode(&buffer[..length]) else {
+        // The runner is gone, or has no use for us.
+        process::exit_now(0)
+    };
+    let descriptors = move_up(descriptors).at(Step::ConnectStdio, "descriptors")?;
+    confine_and_execute(plan, exec, ask, descriptors, None, status, Some(Begun { on_entry, is_filtered }))
+}
+
+/// Leaves init: its socket and all else that it holds, its session, what it keeps blocked.
+fn part<'a>(kept: impl Iterator<Item = &'a OwnedFd>) -> Result<(), StepError> {
+    file::close_all_but(kept.map(AsRawFd::as_raw_fd)).at(Step::ConnectStdio, "other descriptors")?;
+    process::setsid().at(Step::StartSession, "setsid")?;
+    signal::unblock_all().at(Step::StartSession, "signal mask")
 }
 
 fn confine_and_execute(
@@ -36,17 +114,20 @@ fn confine_and_execute(
     descriptors: Vec<OwnedFd>,
     slave: Option<OwnedFd>,
     status: &OwnedFd,
+    begun: Option<Begun>,
 ) -> Result<Infallible, StepError> {
-    let kept = descriptors.iter().chain(slave.iter()).chain([status]).map(AsRawFd::as_raw_fd);
-    // Init's socket and all else that it holds.
-    file::close_all_but(kept).at(Step::ConnectStdio, "other descriptors")?;
-    process::setsid().at(Step::StartSession, "setsid")?;
-    signal::unblock_all().at(Step::StartSession, "signal mask")?;
     let mut descriptors = descriptors.into_iter();
     let tasks: Vec<OwnedFd> = descriptors.by_ref().take(usize::from(exec.tasks)).collect();
     join_cgroup(&tasks)?;
-    let on_entry = if tasks.is_empty() { Spent::default() } else { Spent::by_self() };
+    let Begun { on_entry, is_filtered } = begun.unwrap_or_else(|| {
+        // On v2 it was born there.
+        let on_entry = if tasks.is_empty() { Spent::default() } else { Spent::by_self() };
+        Begun { on_entry, is_filtered: false }
+    });
     drop(tasks);
+    if exec.is_counted {
+        find_room(plan, descriptors.next())?;
+    }
     let asked = match serde_json::from_slice(ask) {
         Ok(Ask::Exec { job, .. }) => *job,
         _ => return Err(Errno(libc::EBADMSG)).at(Step::StartCommand, ""),
@@ -73,8 +154,21 @@ fn confine_and_execute(
     let departure = Departure { at_us: plan.now_us(), on_entry, spent: Spent::by_self(), pid };
     let word = [&[EXECUTING], departure.encode().as_slice()].concat();
     file::write_all(status.as_fd(), &word).at(Step::Execute, "")?;
-    plan.restrict_system_calls()?;
+    match is_filtered {
+        true => plan.restrict_set_id()?,
+        false => plan.restrict_system_calls()?,
+    }
     Err(strings.execute()).at(Step::Execute, job.command.program())
+}
+
+/// Whether there is room for one more process, which this one is already: the kernel asks when somebody forks, and not when
+/// somebody comes into the group, as this one did. Whoever forks at the same time is refused or makes this one too many.
+fn find_room(plan: &Plan<'_>, counter: Option<OwnedFd>) -> Result<(), StepError> {
+    let Some((counter, most)) = counter.zip(plan.job.limits.pids.value()) else { return Ok(()) };
+    let mut text = [0u8; 32];
+    let length = file::read_start(counter.as_fd(), &mut text).at(Step::StartCommand, "")?;
+    let count: u64 = std::str::from_utf8(&text[..length]).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    if count > most { Err(Errno(libc::EAGAIN)).at(Step::StartCommand, "") } else { Ok(()) }
 }
 
 /// The sandbox's job with what the command says itself: what its process is set up by.

@@ -1,6 +1,7 @@
 //! One command of a held sandbox, as the runner sees it: from the keeper's asking to the end of all that it started.
 
 use super::kill;
+use super::spare::{Launched, Wanted};
 use crate::cgroup::{Freezer, Nested};
 use crate::message::{Departure, Report};
 use crate::plan::Plan;
@@ -25,8 +26,12 @@ pub(super) struct Exec {
     pub(super) job: Job,
     pub(super) asked: Instant,
     pub(super) groups: Nested,
+    /// The number by which init knows its process.
+    pub(super) process: u64,
     /// Our end of the status pipe, until its end.
     pub(super) status: Option<OwnedFd>,
+    /// What it takes to start it once more, until somebody is known to have heard what is wanted.
+    pub(super) again: Option<Wanted>,
     pub(super) has_terminal: bool,
     /// Whether it was executed, and its terminal has not come yet.
     pub(super) awaits_master: bool,
@@ -62,17 +67,22 @@ pub(super) struct Place<'a> {
 pub(super) enum Turn {
     Nothing,
     Executed,
+    /// Who stood ready never heard of it.
+    Unheard,
 }
 
 impl Exec {
-    pub(super) fn new(id: String, job: Job, groups: Nested, status: Option<OwnedFd>, has_terminal: bool) -> Self {
+    pub(super) fn new(id: String, job: Job, groups: Nested, launched: Launched, has_terminal: bool) -> Self {
+        let Launched { status, process, again } = launched;
         let cpu = job.limits.cpu_ms.value().map(Cpu::new);
         Self {
             id,
             job,
             asked: Instant::now(),
             groups,
-            status,
+            process,
+            status: Some(status),
+            again,
             has_terminal,
             awaits_master: false,
             master: None,
@@ -93,6 +103,11 @@ impl Exec {
         self.ending.started.is_some()
     }
 
+    /// When it was executed.
+    pub(super) fn started(&self) -> Option<Instant> {
+        self.ending.started
+    }
+
     pub(super) fn has_groups(&self) -> bool {
         self.groups.groups().version().is_some()
     }
@@ -103,7 +118,12 @@ impl Exec {
             Some(status) if read_more(status, &mut self.word) => self.status = None,
             _ => return Turn::Nothing,
         }
-        match judge(&self.word) {
+        let told = judge(&self.word);
+        if matches!(told, Told::Nothing) && self.again.is_some() && self.patience.is_none() {
+            return Turn::Unheard;
+        }
+        self.again = None;
+        match told {
             Told::Executed(departure) => {
                 self.ending.departure = Some(departure);
                 self.ending.started = Some(Instant::now());

@@ -79,7 +79,7 @@ pub(crate) fn live(
     drop((in_memory, receive_gauge(socket.as_fd())));
     view::root::leave_old()?;
     // The kernel counts when somebody forks, and that is us.
-    rlimit::set_processes(plan)?;
+    rlimit::set_processes(plan, held)?;
     guard(plan, &workspace)?;
     let serving = socket::send(socket.as_fd(), &News::Serving.encode(), &[workspace.as_fd()]);
     serving.at(Step::OpenWorkspace, WORKSPACE)?;
@@ -177,6 +177,13 @@ impl Server<'_> {
                 }
                 true
             }
+            Some((Order::Prepare { number, tasks }, _)) => {
+                if let Err(error) = self.prepare(number, usize::from(tasks), descriptors) {
+                    let news = News::Refused { number, error };
+                    let _runner_is_dead = socket::send(self.socket.as_fd(), &news.encode(), &[]);
+                }
+                true
+            }
             Some((Order::Signal { number, signal }, _)) => {
                 let found = self.commands.iter().find(|(_, other)| **other == number);
                 if let Some((pid, _)) = found {
@@ -186,6 +193,19 @@ impl Server<'_> {
             }
             None => false,
         }
+    }
+
+    /// Makes a process that waits for a command to become. It is reaped as any other.
+    fn prepare(&mut self, number: u64, tasks: usize, descriptors: Vec<OwnedFd>) -> Result<(), StepError> {
+        match process::clone3(0, None).at(Step::StartCommand, "")? {
+            Fork::Child => command::stand_ready(self.plan, tasks, descriptors),
+            Fork::Parent(pid, pidfd) => {
+                self.commands.insert(pid, number);
+                let news = News::Prepared { number }.encode();
+                let _runner_is_dead = socket::send(self.socket.as_fd(), &news, &[pidfd.as_fd()]);
+            }
+        }
+        Ok(())
     }
 
     fn start(&mut self, exec: Exec, ask: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<(), StepError> {

@@ -11,6 +11,9 @@ use pinfold_runner::MAX_HELD_MESSAGE;
 /// From the runner to init.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Order {
+    /// Make a process for the next command, which enters the groups of these many files now. With it come its end of the
+    /// status pipe, where it hears [`Order::Exec`], and those files.
+    Prepare { number: u64, tasks: u8 },
     /// Start a command.
     Exec(Exec),
     /// Send a signal to its process group.
@@ -18,9 +21,11 @@ pub(super) enum Order {
 }
 
 /// What init has to know of a command. What it asks for follows as the keeper sent it; with it come the status pipe's end,
-/// `tasks` files, and then what came from the keeper.
+/// `tasks` files, the counter, and then what came from the keeper. A process that stands ready hears the same, but has the
+/// status pipe's end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Exec {
+    /// Which no other process has.
     pub(super) number: u64,
     pub(super) terminal: Option<(u16, u16)>,
     pub(super) extra: u8,
@@ -28,25 +33,29 @@ pub(super) struct Exec {
     /// Whether the group that it is born in comes first of all.
     pub(super) is_born_in_group: bool,
     pub(super) held: Held,
+    /// Whether the file is with it that tells how many processes there are; too many is too late to be told otherwise.
+    pub(super) is_counted: bool,
 }
 
 /// The longest order.
 pub(super) const LONGEST_ORDER: usize = MAX_HELD_MESSAGE + Exec::BYTES;
 
 impl Exec {
-    pub(super) const BYTES: usize = 18;
+    pub(super) const BYTES: usize = 19;
 }
 
 impl Order {
     pub(super) fn encode(&self) -> Vec<u8> {
         let (kind, number) = match self {
+            Self::Prepare { number, .. } => (b'p', *number),
             Self::Exec(exec) => (b'x', exec.number),
             Self::Signal { number, .. } => (b's', *number),
         };
         let mut bytes = vec![kind];
         bytes.extend(number.to_le_bytes());
         match self {
-            Self::Exec(Exec { terminal, extra, tasks, held, is_born_in_group, .. }) => {
+            Self::Prepare { tasks, .. } => bytes.push(*tasks),
+            Self::Exec(Exec { terminal, extra, tasks, held, is_born_in_group, is_counted, .. }) => {
                 let (rows, columns) = terminal.unwrap_or_default();
                 bytes.extend([
                     u8::from(terminal.is_some()),
@@ -54,6 +63,7 @@ impl Order {
                     *tasks,
                     held.encode(),
                     u8::from(*is_born_in_group),
+                    u8::from(*is_counted),
                 ]);
                 bytes.extend(rows.to_le_bytes().into_iter().chain(columns.to_le_bytes()));
             }
@@ -68,12 +78,14 @@ impl Order {
         let (number, rest) = rest.split_first_chunk()?;
         let number = u64::from_le_bytes(*number);
         match kind {
+            b'p' => rest.split_first().map(|(tasks, rest)| (Self::Prepare { number, tasks: *tasks }, rest)),
             b'x' => {
-                let (&[is_terminal, extra, tasks, held, born, a, b, c, d], rest) = rest.split_first_chunk()?;
+                let (&[is_terminal, extra, tasks, held, born, counted, a, b, c, d], rest) = rest.split_first_chunk()?;
                 let size = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
                 let terminal = (is_terminal != 0).then_some(size);
-                let (held, is_born_in_group) = (Held::decode(held), born != 0);
-                Some((Self::Exec(Exec { number, terminal, extra, tasks, is_born_in_group, held }), rest))
+                let (held, is_born_in_group, is_counted) = (Held::decode(held), born != 0, counted != 0);
+                let exec = Exec { number, terminal, extra, tasks, is_born_in_group, held, is_counted };
+                Some((Self::Exec(exec), rest))
             }
             b's' => {
                 let (signal, rest) = rest.split_first_chunk()?;
@@ -91,6 +103,8 @@ pub(super) enum News {
     Hidden,
     /// Init takes orders. With it comes the workspace's directory.
     Serving,
+    /// A process stands ready for the next command; a descriptor of it comes with this.
+    Prepared { number: u64 },
     /// The master of a command's terminal comes with this.
     Terminal { number: u64 },
     /// There was no process to be had for a command, or nothing else that it needs.
@@ -105,6 +119,7 @@ impl News {
         match self {
             Self::Hidden => head(b'H', 0),
             Self::Serving => head(b'S', 0),
+            Self::Prepared { number } => head(b'P', *number),
             Self::Terminal { number } => head(b'T', *number),
             Self::Refused { number, error } => [head(b'R', *number), error.encode()].concat(),
             Self::Ended { number, end, ended_us, spent } => {
@@ -128,6 +143,7 @@ impl News {
         match kind {
             b'H' => Some(Self::Hidden),
             b'S' => Some(Self::Serving),
+            b'P' => Some(Self::Prepared { number }),
             b'T' => Some(Self::Terminal { number }),
             b'R' => StepError::decode(rest).map(|error| Self::Refused { number, error }),
             b'E' => {

@@ -1,5 +1,6 @@
 //! Held sandboxes: they live without a command of their own and run what their keeper asks for, many at once. The runner's
-//! part is `serve` (the loop), `asks` (what the keeper wants), `exec` (one command as the runner sees it) and `kill`; init's
+//! part is `serve` (the loop), `asks` (what the keeper wants), `exec` (one command as the runner sees it), `spare` (what is
+//! made for the next one) and `kill`; init's
 //! is `init`, and `command` in what it forks.
 
 mod asks;
@@ -11,6 +12,7 @@ mod kill;
 mod message;
 mod outbox;
 mod serve;
+mod spare;
 
 pub(crate) use serve::{Held, settle};
 
@@ -18,6 +20,7 @@ pub(crate) use serve::{Held, settle};
 pub(crate) const CALLS: &[&str] = &[
     // Serving.
     "read",
+    "pread64",
     "write",
     "close",
     "poll",

@@ -5,7 +5,7 @@ use super::exec::{Exec, Place, Turn};
 use super::freeze::Stopped;
 use super::message::{LONGEST_ORDER, News, Order};
 use super::outbox::Outbox;
-use crate::cgroup::Nested;
+use super::spare::{SHORT, Spare};
 use crate::failure::{At, Step, StepError};
 use crate::ground::Ground;
 use crate::leash::Leash;
@@ -34,16 +34,25 @@ pub(crate) struct Held<'a> {
     status: Option<OwnedFd>,
     word: Vec<u8>,
     watch: Watch,
+    /// Since when there is a command, and whether somebody ran since the last look.
+    busy_since: Option<Instant>,
+    is_unseen: bool,
     pub(super) execs: BTreeMap<u64, Exec>,
-    /// Groups for the next command, made while nobody waits for them.
-    pub(super) spare: Option<Nested>,
-    pub(super) last_group: u64,
+    pub(super) spare: Option<Spare>,
+    /// Whether it is to be made yet.
+    pub(super) wants_spare: bool,
+    /// Where the number of the sandbox's processes can be read, for those who have to look themselves.
+    pub(super) counter: Option<OwnedFd>,
+    /// The device of all pipes.
+    pub(super) pipes: libc::dev_t,
+    /// Of groups, and of processes as init knows them.
+    pub(super) last_number: u64,
     pub(super) workspace: Option<OwnedFd>,
     pub(super) is_ready: bool,
     pub(super) is_frozen: bool,
     /// Whom SIGSTOP stopped, where nothing better can.
     pub(super) stopped: Vec<Stopped>,
-    begun: Instant,
+    pub(super) begun: Instant,
     ending: Ending,
 }
 
@@ -69,6 +78,7 @@ impl<'a> Held<'a> {
         status: OwnedFd,
         watch: Watch,
     ) -> Result<Self, StepError> {
+        let pipes = file::fstat(status.as_fd()).at(Step::MakePipe, "status")?.st_dev;
         file::set_nonblocking(status.as_fd()).at(Step::MakePipe, "status")?;
         file::set_nonblocking(keeper.as_fd()).at(Step::MakePipe, "the keeper")?;
         Ok(Self {
@@ -82,9 +92,14 @@ impl<'a> Held<'a> {
             status: Some(status),
             word: Vec::new(),
             watch,
+            busy_since: None,
+            is_unseen: false,
             execs: BTreeMap::new(),
             spare: None,
-            last_group: 0,
+            wants_spare: true,
+            counter: ground.cgroups.counter(),
+            pipes,
+            last_number: 0,
             workspace: None,
             is_ready: false,
             is_frozen: false,
@@ -130,9 +145,9 @@ impl<'a> Held<'a> {
     }
 
     fn next_event(&self) -> Option<Instant> {
-        let watched = if self.is_ready && !self.execs.is_empty() { self.watch.next() } else { None };
+        let watched = self.next_look();
         let commands = self.execs.values().filter_map(Exec::next);
-        commands.chain(watched).chain(self.deadline()).min()
+        commands.chain(watched).chain(self.deadline()).chain(self.next_leisure()).min()
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -192,12 +207,16 @@ impl<'a> Held<'a> {
 
     fn read_status_of(&mut self, number: u64) {
         let Some(exec) = self.execs.get_mut(&number) else { return };
-        if let Turn::Executed = exec.read_status() {
-            // The command may be quicker than init's word, which brings its terminal.
-            exec.awaits_master = exec.has_terminal && exec.master.is_none();
-            if !exec.awaits_master {
-                self.tell_executed(number);
+        match exec.read_status() {
+            Turn::Executed => {
+                // The command may be quicker than init's word, which brings its terminal.
+                exec.awaits_master = exec.has_terminal && exec.master.is_none();
+                if !exec.awaits_master {
+                    self.tell_executed(number);
+                }
             }
+            Turn::Unheard => self.launch_again(number),
+            Turn::Nothing => {}
         }
     }
 
@@ -205,11 +224,12 @@ impl<'a> Held<'a> {
         if let Some(exec) = self.execs.get_mut(&number) {
             let pid = if exec.has_terminal { exec.main(self.init.pid) } else { None };
             let (master, signals) = (exec.master.take(), std::mem::take(&mut exec.held_back));
+            let process = exec.process;
             // Who belongs to it is told by this where there are no groups, also when it has ended.
             let _found = if exec.has_groups() { None } else { exec.main(self.init.pid) };
             self.outbox.tell(&Notice::Executed { number, pid }, master);
             for signal in signals {
-                self.tell_init(&Order::Signal { number, signal });
+                self.tell_init(&Order::Signal { number: process, signal });
             }
         }
     }
@@ -229,29 +249,38 @@ impl<'a> Held<'a> {
                 let isolation = Box::new(self.ground.isolation.clone());
                 self.outbox.tell(&Notice::Ready { isolation }, None);
             }
+            Some(News::Prepared { number }) => self.note_ready(number, descriptors.pop()),
             Some(News::Terminal { number }) => {
-                if let Some(exec) = self.execs.get_mut(&number) {
+                if let Some((number, exec)) = self.exec_of(number) {
                     exec.master = descriptors.pop();
                     if std::mem::take(&mut exec.awaits_master) {
                         self.tell_executed(number);
                     }
                 }
             }
-            Some(News::Refused { number, error }) => {
-                if let Some(exec) = self.execs.get_mut(&number) {
-                    exec.refuse(error.into());
+            Some(News::Refused { number, error }) => match self.exec_of(number) {
+                Some((_, exec)) => exec.refuse(error.into()),
+                None => self.forget_ready(number),
+            },
+            Some(News::Ended { number: process, end, ended_us, spent }) => match self.exec_of(process) {
+                Some((number, _)) => {
+                    // It can't end before it was executed; the status may just not have been looked at.
+                    self.read_status_of(number);
+                    if let Some(exec) = self.execs.get_mut(&number).filter(|exec| exec.process == process) {
+                        exec.end(self.plan, end, ended_us, spent);
+                    }
                 }
-            }
-            Some(News::Ended { number, end, ended_us, spent }) => {
-                // It can't end before it was executed; the status may just not have been looked at.
-                self.read_status_of(number);
-                if let Some(exec) = self.execs.get_mut(&number) {
-                    exec.end(self.plan, end, ended_us, spent);
-                }
-            }
+                None => self.forget_ready(process),
+            },
             Some(News::Hidden) => {}
             None => self.read_other_news(&buffer[..length], descriptors),
         }
+    }
+
+    /// The command whose process init knows by that number.
+    fn exec_of(&mut self, process: u64) -> Option<(u64, &mut Exec)> {
+        let found = self.execs.iter_mut().find(|(_, exec)| exec.process == process);
+        found.map(|(number, exec)| (*number, exec))
     }
 
     fn read_other_news(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) {
@@ -289,11 +318,22 @@ impl<'a> Held<'a> {
         let freezer = self.ground.cgroups.freezer().filter(|_| self.is_frozen);
         let place = Place { init: self.init.pid, frozen: freezer.as_ref() };
         self.execs.values_mut().for_each(|exec| exec.look(place));
-        if !self.execs.is_empty()
-            && let Some(passed) = self.watch.look(now, self.init.pid, &self.ground.cgroups)
-        {
-            self.end_for(passed);
+        if self.next_look().is_some_and(|at| now >= at) {
+            self.is_unseen = !self.execs.is_empty();
+            if let Some(passed) = self.watch.look(now, self.init.pid, &self.ground.cgroups) {
+                self.end_for(passed);
+            }
         }
+    }
+
+    /// When to look at what is watched. Nothing comes to be while nobody runs, so a look is mostly overdue when a command
+    /// comes; it takes as long as there are files, and a short command has not to wait for it but is looked after.
+    fn next_look(&self) -> Option<Instant> {
+        if !self.is_ready || !self.is_unseen {
+            return None;
+        }
+        let next = self.watch.next()?;
+        Some(self.busy_since.and_then(|since| since.checked_add(SHORT)).map_or(next, |leisure| leisure.max(next)))
     }
 
     /// The first cause is the one that is told.
@@ -313,14 +353,15 @@ impl<'a> Held<'a> {
         }
     }
 
-    /// While nobody waits: forgets commands of which nothing is left, and makes groups for the next.
+    /// While nobody waits: makes what the next command needs, and forgets commands of which nothing is left.
     fn tidy(&mut self) {
+        if self.next_leisure().is_some_and(|at| at <= Instant::now()) && self.ending.ended.is_none() {
+            self.prepare();
+        }
         let init = self.init.pid;
         self.execs.retain(|_, exec| !exec.is_told || !exec.try_forget(init));
-        let is_quiet = self.execs.values().all(|exec| exec.is_started());
-        if self.is_ready && self.spare.is_none() && is_quiet && self.ending.ended.is_none() {
-            self.spare = self.next_groups().ok();
-        }
+        self.busy_since = if self.execs.is_empty() { None } else { self.busy_since.or_else(|| Some(Instant::now())) };
+        self.is_unseen |= !self.execs.is_empty();
     }
 
     /// Kills everything, and tells of the commands that end so.

@@ -1,17 +1,20 @@
 //! Our stdio and the sandbox's, joined by copying. The command never holds a descriptor of ours.
 //!
 //! Reading and writing ours happens on threads of their own, with plain blocking calls: `O_NONBLOCK` would be set on
-//! an open file that the caller's other programs share, and tokio's own reading of stdin would hold up the end.
+//! an open file that the caller's other programs share, and tokio's own reading of stdin would hold up the end. A thread for
+//! an output is made when something is written that does not fit at once: a short answer costs none.
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{ReadWriteFlags, pwritev2};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Result, Write};
+use std::io::{ErrorKind, IoSlice, Read, Result, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 const CHUNK: usize = 64 << 10;
+const FIRST_CHUNK: usize = 4 << 10;
 
 /// Chunks that wait between the two sides: enough that neither waits for the other's every step.
 const QUEUE: usize = 4;
@@ -89,22 +92,24 @@ impl Output {
     /// Passes on what `source` gives to `target` until it ends.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When there is no descriptor to be had.
     pub(in crate::cli) fn pass(mut source: impl AsyncRead + Unpin + Send + 'static, target: impl AsFd) -> Result<Self> {
         let target = target.as_fd().try_clone_to_owned()?;
-        let (sender, receiver) = mpsc::channel::<Vec<u8>>(QUEUE);
         let (report, done) = oneshot::channel();
-        std::thread::Builder::new().name("output".to_owned()).spawn(move || {
-            // Nobody asks any more when the program is on its way out.
-            let _ = report.send(write_output(target, receiver));
-        })?;
         tokio::spawn(async move {
-            let mut chunk = vec![0; CHUNK];
+            let mut writer = Writer::Here(target, report);
+            // Most commands write less than this, and memory that is never used takes its time.
+            let mut chunk = vec![0; FIRST_CHUNK];
             while let Ok(length @ 1..) = source.read(&mut chunk).await {
-                if sender.send(chunk[..length].to_vec()).await.is_err() {
-                    return;
+                writer = match writer.write(&chunk[..length]).await {
+                    Some(writer) => writer,
+                    None => return,
+                };
+                if length == FIRST_CHUNK {
+                    chunk.resize(CHUNK, 0);
                 }
             }
+            writer.end();
         });
         Ok(Self { done, finished: false })
     }
@@ -126,6 +131,69 @@ impl Output {
     pub(in crate::cli) async fn drain(&mut self) -> Result<()> {
         if self.finished { Ok(()) } else { self.end().await }
     }
+}
+
+/// Who writes an output.
+enum Writer {
+    /// We, as long as nothing has to be waited for. Nobody asks how it went when the program is on its way out.
+    Here(OwnedFd, oneshot::Sender<Result<()>>),
+    Thread(mpsc::Sender<Vec<u8>>),
+}
+
+impl Writer {
+    /// Writes it, or has it written. `None` when there is no more to be written.
+    async fn write(self, chunk: &[u8]) -> Option<Self> {
+        match self {
+            Self::Here(target, report) => {
+                let written = write_now(&target, chunk);
+                if written == chunk.len() {
+                    return Some(Self::Here(target, report));
+                }
+                // What can't be written says so there.
+                Self::thread(target, report)?.send(&chunk[written..]).await
+            }
+            thread => thread.send(chunk).await,
+        }
+    }
+
+    async fn send(self, chunk: &[u8]) -> Option<Self> {
+        match &self {
+            Self::Thread(sender) => sender.send(chunk.to_vec()).await.ok().map(|()| self),
+            Self::Here(..) => None,
+        }
+    }
+
+    fn thread(target: OwnedFd, report: oneshot::Sender<Result<()>>) -> Option<Self> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        // Handed over when the thread is there, so that we still have them if it is not.
+        let (hand_over, take) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
+            if let Ok((target, receiver, report)) = take.recv() {
+                let report: oneshot::Sender<Result<()>> = report;
+                let _nobody_asks = report.send(write_output(target, receiver));
+            }
+        });
+        match thread {
+            Ok(_thread) => hand_over.send((target, receiver, report)).ok().map(|()| Self::Thread(sender)),
+            Err(error) => {
+                let _nobody_asks = report.send(Err(error));
+                None
+            }
+        }
+    }
+
+    /// There is no more. A thread says itself when all is written.
+    fn end(self) {
+        if let Self::Here(_, report) = self {
+            let _nobody_asks = report.send(Ok(()));
+        }
+    }
+}
+
+/// Writes what can be written without waiting: RWF_NOWAIT, pwritev2(2), where the file knows it.
+fn write_now(target: &OwnedFd, chunk: &[u8]) -> usize {
+    // An offset of -1 is the file's own.
+    pwritev2(target, &[IoSlice::new(chunk)], u64::MAX, ReadWriteFlags::NOWAIT).unwrap_or(0)
 }
 
 fn write_output(target: OwnedFd, mut receiver: mpsc::Receiver<Vec<u8>>) -> Result<()> {
