@@ -123,7 +123,8 @@ fn swap() {
     let _there = fs::create_dir_all("real");
     ready();
     loop {
-        for target in ["real", "/proc/1/root", "/proc/1/cwd", "/proc/self/fd/16", "/proc/self/fd/17", "/", "..", "here"] {
+        for target in ["real", "/proc/1/root", "/proc/1/cwd", "/proc/self/fd/16", "/proc/self/fd/17", "/", "..", "here"]
+        {
             let _raced = symlink(target, "next");
             let _raced = fs::rename("next", "here");
         }
