@@ -49,9 +49,10 @@ fn words(job: Value) -> Words {
     [start, exec, command]
 }
 
-/// Whose limit it is, and its option.
+/// Whose limit it is, and its option. Without cgroups the kernel counts processes over all of the sandbox.
 fn limit(name: &str) -> (usize, &str) {
     match name {
+        "pids" if !crate::support::has_cgroups() => (0, "pids"),
         "wall_ms" => (1, "time"),
         "cpu_ms" => (1, "cpu-time"),
         "memory_bytes" => (1, "memory"),

@@ -63,7 +63,6 @@ again! { by_exec:
         a_child_s_oom_kill_shows_though_the_command_exits_with_0
         processes_and_threads_are_counted_together
         the_cpu_quota_holds_with_many_spinners
-        cpu_time_is_limited_over_all_processes_however_short_they_live
         output_beyond_the_cap_is_read_counted_and_dropped
         a_cap_within_a_utf8_sequence_keeps_the_bytes_as_they_are
         every_tmpfs_has_its_size
@@ -80,6 +79,15 @@ again! { by_exec:
         locale_and_time_zone_are_there
         sockets_within_the_sandbox_work
     }
+}
+
+#[test]
+fn cpu_time_is_limited_over_all_processes_of_a_command() {
+    if !crate::support::has_cgroups() {
+        return crate::support::host_cannot("needs cgroups: else the limit is each process's");
+    }
+    let test = crate::limits::cpu_time_is_limited_over_all_processes_however_short_they_live;
+    crate::sandbox::by(super::by_exec, test);
 }
 
 again! { in_terminal:
