@@ -30,6 +30,7 @@ fn main() {
         "terminals" => terminals(),
         "tamper" => tamper(),
         "orphans" => orphans(),
+        "knock" => knock(),
         _ => println!("unknown"),
     }
 }
@@ -211,6 +212,21 @@ fn orphans() {
                     // SAFETY: ends the process, without touching what it shares with its parent.
                     unsafe { libc::_exit(0) };
                 }
+            }
+        }
+    }
+    ready();
+    rest();
+}
+
+/// Tells init all the time, from several processes, that a child of its has ended.
+fn knock() {
+    for _ in 0..4 {
+        // SAFETY: this process has one thread.
+        if unsafe { libc::fork() } == 0 {
+            loop {
+                // SAFETY: a number to a number.
+                unsafe { libc::kill(1, libc::SIGCHLD) };
             }
         }
     }

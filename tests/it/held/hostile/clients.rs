@@ -255,3 +255,20 @@ fn a_descriptor_that_is_no_fresh_pipe_is_refused() {
     }
     assert_eq!(running(&home), 0);
 }
+
+#[test]
+fn a_message_is_as_long_as_one_may_be_and_no_longer() {
+    let home = Home::new();
+    home.start("box", &[]);
+    let padded = |length: usize| {
+        let client = client(&home);
+        let sent = say(&client, &format!("\"stats\"{}", " ".repeat(length)), &[]);
+        // One that is too long for this host's sockets does not even leave.
+        if sent { hears(&client) } else { String::new() }
+    };
+    assert!(padded(100 << 10).contains("\"stats\""));
+    for length in [150 << 10, 190 << 10] {
+        assert_eq!(padded(length), "");
+    }
+    assert_eq!(home.says("box", "echo here"), "here\n");
+}
