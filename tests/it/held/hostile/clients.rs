@@ -5,8 +5,8 @@ use crate::held::wire::{client, hears};
 use crate::sandbox::{eventually, kill};
 use crate::support::{host_cannot, is_root, runs};
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind,
-    connect, listen, recv, send, sendmsg, socket_with,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
+    SocketType, accept, bind, connect, listen, recv, send, sendmsg, shutdown, socket_with,
 };
 use rustix::process::Uid;
 use std::fs::{self, File, Permissions};
@@ -114,9 +114,16 @@ fn another_user_s_keeper_is_not_believed() {
         listener
     });
     close_to_others(&home);
+    // Who is believed hangs up, so that nobody waits for an answer of his.
+    let hangs_up = {
+        let listener = listener.try_clone().unwrap();
+        std::thread::spawn(move || while accept(&listener).is_ok() {})
+    };
     for args in [&["exec", "box", "--", "true"][..], &["stats", "box"], &["stop", "box"]] {
         home.fails(args, "somebody else listens");
     }
+    shutdown(&listener, Shutdown::Both).unwrap();
+    hangs_up.join().unwrap();
     drop(listener);
     fs::rename(aside, path).unwrap();
     assert_eq!(home.says("box", "echo here"), "here\n");
