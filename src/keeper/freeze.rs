@@ -15,6 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Makes everybody stand still until the client says otherwise, is gone, or takes too long. What is answered at the end;
 /// nothing to a client who is gone.
 pub(super) async fn stand_still(link: &Link, client: &Connection) -> Option<Reply> {
+    stand_still_for(LONGEST, link, client).await
+}
+
+async fn stand_still_for(longest: Duration, link: &Link, client: &Connection) -> Option<Reply> {
     let Ok(_alone) = timeout(PATIENCE, link.still.lock()).await else {
         return Some(Reply::Refused(Failure::new("busy", "it stands still for somebody else")));
     };
@@ -24,7 +28,7 @@ pub(super) async fn stand_still(link: &Link, client: &Connection) -> Option<Repl
         Ok(_other) => Err(Failure::new("freeze", "the runner answers something else")),
     };
     let heard = match &frozen {
-        Ok(()) => until_told(client).await,
+        Ok(()) => until_told(longest, client).await,
         Err(_nobody_stands) => Heard::Thaw,
     };
     // Also where the runner did not answer in time: it may have stopped them after that.
@@ -35,7 +39,7 @@ pub(super) async fn stand_still(link: &Link, client: &Connection) -> Option<Repl
         (_, Some(failure)) => Some(Reply::Refused(failure)),
         (Heard::Thaw, None) => Some(Reply::Thawed),
         (Heard::Nothing, None) => {
-            let seconds = LONGEST.as_secs();
+            let seconds = longest.as_secs();
             Some(Reply::Refused(Failure::new("late", format!("after {seconds} seconds they went on by themselves"))))
         }
     }
@@ -48,7 +52,7 @@ enum Heard {
     Gone,
 }
 
-async fn until_told(client: &Connection) -> Heard {
+async fn until_told(longest: Duration, client: &Connection) -> Heard {
     if !matches!(timeout(PATIENCE, client.send(&Reply::Frozen, &[])).await, Ok(Ok(()))) {
         return Heard::Gone;
     }
@@ -57,6 +61,57 @@ async fn until_told(client: &Connection) -> Heard {
             Some(Ok(Request::Thaw)) => Heard::Thaw,
             _ => Heard::Gone,
         },
-        () = sleep(LONGEST) => Heard::Nothing,
+        () = sleep(longest) => Heard::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    fn pair() -> (Connection, Connection) {
+        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        (Connection::new(one).unwrap(), Connection::new(other).unwrap())
+    }
+
+    /// What the runner is asked, and what the client is told, when the client does this while all stand still.
+    async fn stand(longest: Duration, says: impl FnOnce(Connection) -> Option<Connection>) -> (Vec<String>, String) {
+        let ((ours, runner), (client, theirs)) = (pair(), pair());
+        let link = Link::new(ours);
+        let mut asked = Vec::new();
+        let answered = async {
+            while let Ok(Some(received)) = runner.receive().await {
+                let ask: Ask = received.read().unwrap();
+                asked.push(format!("{ask:?}"));
+                let notice = if matches!(ask, Ask::Freeze) { Notice::Frozen(None) } else { Notice::Thawed };
+                runner.send(&notice, &[]).await.unwrap();
+            }
+        };
+        let heard = async {
+            assert!(matches!(theirs.receive().await.unwrap().unwrap().read(), Ok(Reply::Frozen)));
+            let _open_until_the_end = says(theirs);
+            std::future::pending::<()>().await;
+        };
+        let reply = tokio::select! {
+            reply = stand_still_for(longest, &link, &client) => reply,
+            () = link.dispatch() => None,
+            () = answered => None,
+            () = heard => None,
+        };
+        (asked, reply.map_or(String::new(), |reply| serde_json::to_string(&reply).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn they_go_on_when_the_client_says_so_is_gone_or_says_nothing_for_too_long() {
+        let (long, thawed) = (Duration::from_secs(60), ["Freeze", "Thaw"].map(str::to_owned).to_vec());
+        let thaw = |client: Connection| {
+            client.try_send(&Request::Thaw).unwrap();
+            Some(client)
+        };
+        assert_eq!(stand(long, thaw).await, (thawed.clone(), "\"thawed\"".to_owned()));
+        assert_eq!(stand(long, |_gone| None).await, (thawed.clone(), String::new()));
+        let (asked, told) = stand(Duration::from_millis(20), Some).await;
+        assert!(asked == thawed && told.contains("late"), "{asked:?} {told}");
     }
 }

@@ -46,6 +46,7 @@ pub(crate) struct Link {
     /// In the order in which they were asked for, as the runner answers in order.
     waiting: RefCell<VecDeque<(Kind, oneshot::Sender<Answer>)>>,
     last: Cell<u64>,
+    patience: Duration,
 }
 
 impl Link {
@@ -57,6 +58,7 @@ impl Link {
             commands: RefCell::default(),
             waiting: RefCell::default(),
             last: Cell::new(0),
+            patience: PATIENCE,
         }
     }
 
@@ -100,7 +102,7 @@ impl Link {
             let _in_order = self.sending.lock().await;
             self.socket.send_bytes(&bytes, descriptors).await
         };
-        match tokio::time::timeout(PATIENCE, sent).await {
+        match tokio::time::timeout(self.patience, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_closed)) => Err(gone()),
             Err(_late) => Err(Failure::new("timeout", "the runner takes no more messages")),
@@ -109,10 +111,11 @@ impl Link {
 
     /// Asks for what is answered by a notice such as `like`, with the descriptors that come along.
     pub(crate) async fn ask(&self, ask: &Ask, like: &Notice) -> Result<Answer, Failure> {
+        self.send(ask, &[]).await?;
+        // Only now, and before anybody else has a turn: to what was never sent comes no answer, and it would take another's.
         let (sender, answer) = oneshot::channel();
         self.waiting.borrow_mut().push_back((std::mem::discriminant(like), sender));
-        self.send(ask, &[]).await?;
-        match tokio::time::timeout(PATIENCE, answer).await {
+        match tokio::time::timeout(self.patience, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_dropped)) => Err(gone()),
             Err(_late) => Err(Failure::new("timeout", "the runner does not answer")),
@@ -172,4 +175,35 @@ impl Link {
 /// Why nothing can be asked any more.
 pub(crate) fn gone() -> Failure {
     Failure::new("gone", "the sandbox has ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::held::wire::{receive_now, send_now};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::os::fd::AsFd;
+
+    #[tokio::test]
+    async fn what_the_runner_did_not_take_takes_no_answer() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let patience = Duration::from_millis(100);
+        let link = Link { patience, ..Link::new(Connection::new(ours).unwrap()) };
+        let runner = Connection::new(theirs).unwrap();
+        let figures = Notice::Figures(Box::default());
+        while send_now(link.socket.as_fd(), &[b'x'; 1000], &[]).is_ok() {}
+        assert!(link.ask(&Ask::Figures, &figures).await.is_err());
+        while receive_now(runner.as_fd()).is_ok() {}
+        let answered = async {
+            runner.receive().await.unwrap();
+            runner.send(&figures, &[]).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            asked = link.ask(&Ask::Figures, &figures) => assert!(asked.is_ok(), "{asked:?}"),
+            () = link.dispatch() => panic!("the runner is there"),
+            () = answered => {}
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod checkpoints; // saved while it works
 mod commands; // exec: stdio, exit codes, limits, signals, and what it leaves behind
 mod crash; // SIGKILL of everyone at many moments
 mod files; // files in and out
+mod hostile; // the attacks of the whole suite, and those that only such sandboxes make possible
 mod logs; // what is written down, and what can't be forged
 mod manager; // many sandboxes in one program
 mod names; // who gets which sandbox, in whose directory

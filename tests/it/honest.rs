@@ -23,7 +23,7 @@ fn expect(got: Option<String>, expected: &str) {
 }
 
 #[test]
-fn shells_have_pipes_jobs_traps_and_substitution() {
+pub(crate) fn shells_have_pipes_jobs_traps_and_substitution() {
     let script = r#"set -e
 echo a | tr a b; x=$(echo sub); echo $x; (exit 3) || echo $?
 sleep 0.05 & wait $!; trap 'echo trapped' EXIT
@@ -36,7 +36,7 @@ printf '%s\n' {1..3} | sort -r | head -1; for i in 1 2; do (echo $i &) ; done | 
 }
 
 #[test]
-fn python_has_threads_processes_files_tls_and_databases() {
+pub(crate) fn python_has_threads_processes_files_tls_and_databases() {
     expect(
         python(
             "import threading, concurrent.futures as f\nr = []\nts = [threading.Thread(target=r.append, args=(i,)) for i in range(20)]\n\
@@ -90,7 +90,7 @@ fn python_has_threads_processes_files_tls_and_databases() {
 }
 
 #[test]
-fn node_has_workers_children_files_and_crypto() {
+pub(crate) fn node_has_workers_children_files_and_crypto() {
     let script = r#"
 const { Worker } = require('worker_threads'), { execFileSync, spawnSync } = require('child_process'), fs = require('fs');
 fs.mkdirSync('a/b', { recursive: true }); fs.writeFileSync('a/b/c', 'text');
@@ -150,7 +150,7 @@ fn git_commits_clones_and_merges() {
 }
 
 #[test]
-fn perl_awk_and_the_everyday_tools_work() {
+pub(crate) fn perl_awk_and_the_everyday_tools_work() {
     expect(
         run(
             "perl",
@@ -170,7 +170,7 @@ fn perl_awk_and_the_everyday_tools_work() {
 }
 
 #[test]
-fn locale_and_time_zone_are_there() {
+pub(crate) fn locale_and_time_zone_are_there() {
     let text = Job::sh("locale charmap; TZ=Asia/Tokyo date -d @0 +%H; printf '\\303\\251' | wc -m").run().exited();
     assert_eq!(text, "UTF-8\n09\n1\n");
 }
@@ -197,7 +197,7 @@ fn editors_and_terminals_work() {
 }
 
 #[test]
-fn sockets_within_the_sandbox_work() {
+pub(crate) fn sockets_within_the_sandbox_work() {
     expect(
         python(
             "import socket, threading\ns = socket.create_server(('localhost', 0)); t = threading.Thread(target=lambda: s.accept()[0].sendall(b'hi')); t.start()\nprint(socket.create_connection(s.getsockname()).recv(9))\na, b = socket.socketpair(); a.sendall(b'pair'); print(b.recv(9))\nu = socket.socket(socket.AF_UNIX); u.bind('x.sock'); u.listen(); c = socket.socket(socket.AF_UNIX); c.connect('x.sock'); print('unix')\nl = socket.create_server(('::1', 0), family=socket.AF_INET6); print(l.getsockname()[0])",

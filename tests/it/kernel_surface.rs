@@ -97,14 +97,14 @@ fn check(calls: &[Call], job: impl Fn(&[&str]) -> Job, prove: bool) {
 }
 
 #[test]
-fn what_a_user_may_call_on_the_host_is_refused_inside() {
+pub(crate) fn what_a_user_may_call_on_the_host_is_refused_inside() {
     for user in ["1000:1000", "0:0"] {
         check(OPEN_TO_ALL, |words| Job::probe("syscall", words).with("user", json!(user)), true);
     }
 }
 
 #[test]
-fn what_root_may_call_on_the_host_is_refused_inside() {
+pub(crate) fn what_root_may_call_on_the_host_is_refused_inside() {
     if !is_root() {
         host_cannot("the twins need root");
     }
@@ -114,7 +114,7 @@ fn what_root_may_call_on_the_host_is_refused_inside() {
 }
 
 #[test]
-fn foreign_abis_are_closed() {
+pub(crate) fn foreign_abis_are_closed() {
     let answer = Job::probe("abi", &["i386"]).run();
     let served = unconfined("abi", &["i386"]);
     if served == ["served"] {
@@ -131,14 +131,14 @@ fn foreign_abis_are_closed() {
 }
 
 #[test]
-fn nobody_types_into_a_terminal() {
+pub(crate) fn nobody_types_into_a_terminal() {
     assert_eq!(Job::probe("terminal", &[]).run().lines(), [EPERM; 5]);
     let outside = unconfined("terminal", &[]);
     assert!(outside[..4].iter().any(|line| line != EPERM), "{outside:?}");
 }
 
 #[test]
-fn mknod_of_devices_and_odd_personalities_are_refused() {
+pub(crate) fn mknod_of_devices_and_odd_personalities_are_refused() {
     let personality = |number: &str| format!("{}:{number}", libc::SYS_personality);
     let asked: Vec<String> =
         ["0", "4294967295", "262144", "4194304", "1048576"].iter().map(|number| personality(number)).collect();
@@ -149,7 +149,7 @@ fn mknod_of_devices_and_odd_personalities_are_refused() {
 }
 
 #[test]
-fn no_call_number_at_all_kills_or_reaches_a_forbidden_place() {
+pub(crate) fn no_call_number_at_all_kills_or_reaches_a_forbidden_place() {
     // Every number up to well beyond today's, with zeroes: each is served, refused with an errno, or ends in a wait that
     // the deadline cuts; none is SIGSYS, which honest programs would die of.
     let waits = [

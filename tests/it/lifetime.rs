@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
-fn the_deadline_holds_against_every_trick() {
+pub(crate) fn the_deadline_holds_against_every_trick() {
     for kind in ["sleep", "stop", "ignore", "exit-0", "bomb", "spinners", "kill-init"] {
         let answer = Job::probe("process", &[kind, "3"]).limit("wall_ms", 400).limit("pids", 64).run();
         if kind == "kill-init" {
@@ -39,7 +39,7 @@ fn daemons_die_with_the_job() {
 }
 
 #[test]
-fn a_background_process_that_holds_stdout_delays_nothing() {
+pub(crate) fn a_background_process_that_holds_stdout_delays_nothing() {
     let answer = Job::probe("process", &["hold-stdout"]).limit("wall_ms", 60_000).run();
     assert_eq!(answer.exited(), "parent ends\n");
     assert!(answer.took < SOON && answer.outcome.usage.wall_ms.unwrap() < 20_000.0, "{:?}", answer.took);
@@ -49,7 +49,7 @@ fn a_background_process_that_holds_stdout_delays_nothing() {
 }
 
 #[test]
-fn all_that_was_written_before_the_end_is_kept() {
+pub(crate) fn all_that_was_written_before_the_end_is_kept() {
     for _ in 0..runs(10) {
         let answer = Job::sh("head -c 60000 /dev/zero; printf late >&2").run();
         answer.exited();
@@ -58,7 +58,7 @@ fn all_that_was_written_before_the_end_is_kept() {
 }
 
 #[test]
-fn a_program_that_kills_everything_kills_itself_and_no_one_else() {
+pub(crate) fn a_program_that_kills_everything_kills_itself_and_no_one_else() {
     // kill(-1) spares the caller and reaches neither init nor anybody outside.
     let answer = Job::probe("process", &["kill-all"]).run();
     assert_eq!(answer.exited(), "kill: 0\nalive\n");
@@ -66,7 +66,7 @@ fn a_program_that_kills_everything_kills_itself_and_no_one_else() {
 }
 
 #[test]
-fn orphans_are_reaped_and_zombies_cost_nothing() {
+pub(crate) fn orphans_are_reaped_and_zombies_cost_nothing() {
     // What is left in /proc is init and the command; the grandchildren went to init, which reaped them.
     assert_eq!(Job::probe("process", &["orphans", "100"]).run().exited(), "2 processes\n");
     let answer = Job::probe("process", &["zombies", "200"]).run();
@@ -77,7 +77,7 @@ fn orphans_are_reaped_and_zombies_cost_nothing() {
 }
 
 #[test]
-fn the_command_is_not_pid_1_and_has_a_session_of_its_own() {
+pub(crate) fn the_command_is_not_pid_1_and_has_a_session_of_its_own() {
     let stat = Job::new(&["cat", "/proc/self/stat"]).run().exited();
     let words: Vec<&str> = stat.split(' ').collect();
     let (pid, parent, group, session, terminal) = (words[0], words[3], words[4], words[5], words[6]);

@@ -24,7 +24,7 @@ fn first_number(text: &str) -> u64 {
 }
 
 #[test]
-fn memory_is_one_limit_for_every_kind_of_memory() {
+pub(crate) fn memory_is_one_limit_for_every_kind_of_memory() {
     if !held() {
         return;
     }
@@ -57,7 +57,7 @@ fn memory_is_one_limit_for_every_kind_of_memory() {
 }
 
 #[test]
-fn a_child_s_oom_kill_shows_though_the_command_exits_with_0() {
+pub(crate) fn a_child_s_oom_kill_shows_though_the_command_exits_with_0() {
     if !held() {
         return;
     }
@@ -79,7 +79,7 @@ fn init_is_no_victim_of_the_command_s_limit() {
 }
 
 #[test]
-fn processes_and_threads_are_counted_together() {
+pub(crate) fn processes_and_threads_are_counted_together() {
     for kind in ["forks", "threads"] {
         let answer = Job::probe("process", &[kind]).limit("pids", 20).run();
         let text = answer.exited();
@@ -109,7 +109,7 @@ fn a_fork_bomb_is_over_when_the_job_is() {
 }
 
 #[test]
-fn the_cpu_quota_holds_with_many_spinners() {
+pub(crate) fn the_cpu_quota_holds_with_many_spinners() {
     if !held() {
         return;
     }
@@ -125,7 +125,7 @@ fn the_cpu_quota_holds_with_many_spinners() {
 }
 
 #[test]
-fn cpu_time_is_limited_over_all_processes_however_short_they_live() {
+pub(crate) fn cpu_time_is_limited_over_all_processes_however_short_they_live() {
     for arguments in [["spin", "60000"], ["spinners", "4"], ["short-spinners", "3"]] {
         // Without a cgroup, what is over between two looks is counted once somebody has reaped it.
         let answer = Job::probe("process", &arguments).limit("cpu_ms", 300).limit("wall_ms", 60_000).run();
@@ -141,7 +141,7 @@ fn cpu_time_is_limited_over_all_processes_however_short_they_live() {
 }
 
 #[test]
-fn output_beyond_the_cap_is_read_counted_and_dropped() {
+pub(crate) fn output_beyond_the_cap_is_read_counted_and_dropped() {
     let bytes = runs(200_000_000);
     let job = Job::probe("output", &["stdout", &bytes.to_string()]).limit("output_bytes", 1000);
     let answer = job.limit("wall_ms", 60_000).run();
@@ -175,7 +175,7 @@ fn the_runner_s_memory_is_bounded_by_the_cap() {
 }
 
 #[test]
-fn a_cap_within_a_utf8_sequence_keeps_the_bytes_as_they_are() {
+pub(crate) fn a_cap_within_a_utf8_sequence_keeps_the_bytes_as_they_are() {
     for cap in 1..=8u64 {
         let answer = Job::probe("output", &["stdout", "40", "\u{20ac}"]).limit("output_bytes", cap).run();
         answer.exited();
@@ -241,7 +241,7 @@ fn what_is_written_while_a_large_workspace_is_measured_counts() {
 }
 
 #[test]
-fn every_tmpfs_has_its_size() {
+pub(crate) fn every_tmpfs_has_its_size() {
     let cases = [("tmp_bytes", "/tmp"), ("shm_bytes", "/dev/shm"), ("workspace_bytes", "/workspace")];
     for (limit, place) in cases {
         let job = |kind: &str, path: &str, number: &str| {
@@ -260,7 +260,7 @@ fn every_tmpfs_has_its_size() {
 }
 
 #[test]
-fn open_files_end_with_emfile() {
+pub(crate) fn open_files_end_with_emfile() {
     for most in [8, 64, 1024] {
         let text =
             Job::probe("disk", &["descriptors", "/dev/null", "5000", "leave"]).limit("open_files", most).run().exited();

@@ -13,7 +13,7 @@ const EPROTONOSUPPORT: &str = "93";
 const EAFNOSUPPORT: &str = "97";
 
 #[test]
-fn the_host_s_loopback_is_another_one() {
+pub(crate) fn the_host_s_loopback_is_another_one() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp {}", listener.local_addr().unwrap());
     let refused = libc::ECONNREFUSED.to_string();
@@ -22,7 +22,7 @@ fn the_host_s_loopback_is_another_one() {
 }
 
 #[test]
-fn there_is_no_way_out() {
+pub(crate) fn there_is_no_way_out() {
     let unreachable = libc::ENETUNREACH.to_string();
     let asked = ["tcp 192.0.2.1:80", "tcp 8.8.8.8:53", "tcp [2001:db8::1]:80", "tcp 169.254.169.254:80"];
     let lines = Job::probe("socket", &asked).run().lines();
@@ -30,7 +30,7 @@ fn there_is_no_way_out() {
 }
 
 #[test]
-fn abstract_sockets_of_the_host_are_out_of_reach() {
+pub(crate) fn abstract_sockets_of_the_host_are_out_of_reach() {
     let name = format!("pinfold-it-{}", std::process::id());
     let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     let asked = format!("abstract {name}");
@@ -46,7 +46,7 @@ fn abstract_sockets_of_the_host_are_out_of_reach() {
 }
 
 #[test]
-fn rare_families_and_raw_sockets_are_refused_with_every_network() {
+pub(crate) fn rare_families_and_raw_sockets_are_refused_with_every_network() {
     // Family, type, protocol, and the errno inside.
     let cases = [
         ("make 2 3 1", EPERM), // AF_INET, raw
@@ -93,7 +93,7 @@ fn rare_families_and_raw_sockets_are_refused_with_every_network() {
 }
 
 #[test]
-fn names_are_not_found_at_once() {
+pub(crate) fn names_are_not_found_at_once() {
     let answer = Job::probe("socket", &["name localhost", "name www.example.org"]).run();
     let lines = answer.lines();
     assert_eq!(lines[0], "ok");
@@ -102,7 +102,7 @@ fn names_are_not_found_at_once() {
 }
 
 #[test]
-fn two_sandboxes_share_neither_loopback_nor_abstract_sockets_nor_shared_memory() {
+pub(crate) fn two_sandboxes_share_neither_loopback_nor_abstract_sockets_nor_shared_memory() {
     let scratch = Scratch::new();
     let shared = scratch.dir("shared");
     let listen = r#"import os, socket, sys, time

@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 const MIB: u64 = 1 << 20;
 
 #[test]
-fn no_directory_to_start_in_leads_to_what_we_hold_open() {
+pub(crate) fn no_directory_to_start_in_leads_to_what_we_hold_open() {
     let scratch = Scratch::new();
     let work = scratch.dir("work");
     for number in 0..40 {

@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 
 #[test]
-fn no_task_has_a_capability_and_every_task_is_confined() {
+pub(crate) fn no_task_has_a_capability_and_every_task_is_confined() {
     let script =
         "sleep 1 & cat /proc/[0-9]*/task/*/status | grep -E '^(Name|Cap...|NoNewPrivs|Seccomp|Groups|CapBnd|CapAmb):'";
     for user in ["1000:1000", "0:0"] {
@@ -21,7 +21,7 @@ fn no_task_has_a_capability_and_every_task_is_confined() {
 }
 
 #[test]
-fn set_id_programs_of_the_host_give_nothing() {
+pub(crate) fn set_id_programs_of_the_host_give_nothing() {
     let text = Job::sh("su -c id root </dev/null 2>&1; echo $?; mount 2>&1 >/dev/null -t tmpfs x /tmp; echo $?")
         .run()
         .exited();
@@ -30,7 +30,7 @@ fn set_id_programs_of_the_host_give_nothing() {
 }
 
 #[test]
-fn nobody_else_can_be_become() {
+pub(crate) fn nobody_else_can_be_become() {
     let calls = [
         (libc::SYS_setuid, "0"),
         (libc::SYS_setgid, "0"),
@@ -79,7 +79,7 @@ fn descriptors_of_the_caller_never_reach_the_command() {
 }
 
 #[test]
-fn env_of_the_job_never_reaches_our_own_code() {
+pub(crate) fn env_of_the_job_never_reaches_our_own_code() {
     let env = json!({"LD_PRELOAD": "/workspace/evil.so", "GCONV_PATH": "/workspace", "PINFOLD_STATE_DIR": "/workspace", "RUST_BACKTRACE": "full", "PATH": "/workspace"});
     let answer = Job::new(&["/usr/bin/env"]).with("env", env).run();
     // The loader of the command itself complains; our code is static and reads the job's variables nowhere.

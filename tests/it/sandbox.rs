@@ -4,6 +4,7 @@
 use crate::support::{is_root, is_slow, probe, runner};
 use pinfold_runner::{Failure, Outcome, Status};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -138,7 +139,16 @@ impl Job {
     }
 
     pub(crate) fn run(self) -> Answer {
-        self.spawn().answer()
+        match WAY.get() {
+            Some(way) => way(self),
+            None => self.spawn().answer(),
+        }
+    }
+
+    /// What is asked for, where the runner is to be started as it is.
+    pub(crate) fn into_json(self) -> Value {
+        assert_eq!(self.runner.len(), 1, "started in a way of its own");
+        self.json
     }
 
     /// The job that must fail: its error.
@@ -255,6 +265,22 @@ impl Running {
     }
 }
 
+/// A way to run a job other than in a sandbox of its own.
+pub(crate) type Way = fn(Job) -> Answer;
+
+thread_local! {
+    /// How jobs are run in this test.
+    static WAY: Cell<Option<Way>> = const { Cell::new(None) };
+}
+
+/// Does what a test does, with each of its jobs run in another way.
+pub(crate) fn by(way: Way, test: fn()) {
+    // Found out by a job of its own.
+    let _known_from_now_on = crate::support::has_cgroups();
+    WAY.set(Some(way));
+    test();
+}
+
 /// What a job came to.
 pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
@@ -266,6 +292,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// What was told of it by somebody else than its runner.
+    pub(crate) fn told(json: Value, stderr: String, took: Duration) -> Self {
+        let outcome = serde_json::from_value(json.clone()).unwrap_or_else(|error| panic!("{error}: {json} {stderr}"));
+        Self { outcome, json, stderr, took, state: Scratch::new() }
+    }
+
     pub(crate) fn stdout(&self) -> String {
         self.outcome.stdout.to_text().into_owned()
     }

@@ -161,7 +161,8 @@ fn every_limit_is_in_the_table_of_hosts_and_attacked_by_tests_that_exist() {
     for test in rows(attacks).iter().flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2)) {
         let (modules, name) = test.rsplit_once("::").unwrap();
         let file = format!("tests/it/{}.rs", modules.replace("::", "/"));
-        let exists = sources.iter().any(|(path, text)| *path == file && text.contains(&format!("\nfn {name}() {{")));
+        let heads = ["", "pub(crate) "].map(|shared| format!("\n{shared}fn {name}() {{"));
+        let exists = sources.iter().any(|(path, text)| *path == file && heads.iter().any(|head| text.contains(head)));
         assert!(exists, "{test}");
     }
 }

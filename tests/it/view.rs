@@ -26,7 +26,7 @@ fn check(job: Job, operations: &[(&str, &[&str])]) {
 }
 
 #[test]
-fn cannot_read_files_outside_the_root() {
+pub(crate) fn cannot_read_files_outside_the_root() {
     let scratch = Scratch::new();
     let canary = scratch.file("canary", "secret");
     let read = format!("read {canary}");
@@ -58,7 +58,7 @@ fn cannot_read_files_outside_the_root() {
 }
 
 #[test]
-fn the_top_of_the_view_is_what_the_contract_says() {
+pub(crate) fn the_top_of_the_view_is_what_the_contract_says() {
     let mut names: Vec<_> = Job::new(&["ls", "-A", "/"]).run().lines();
     names.retain(|name| !["bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr"].contains(&name.as_str()));
     assert_eq!(names, ["dev", "etc", "proc", "run", "tmp", "var", "workspace"]);
@@ -67,7 +67,7 @@ fn the_top_of_the_view_is_what_the_contract_says() {
 }
 
 #[test]
-fn nothing_but_the_declared_places_can_be_written_to() {
+pub(crate) fn nothing_but_the_declared_places_can_be_written_to() {
     let operations: &[(&str, &[&str])] = &[
         ("create /new", &[EROFS, EACCES]),
         ("create /etc/new", &[EROFS, EACCES]),
@@ -103,7 +103,7 @@ fn nothing_but_the_declared_places_can_be_written_to() {
 }
 
 #[test]
-fn devices_are_an_allow_list_and_none_can_be_made() {
+pub(crate) fn devices_are_an_allow_list_and_none_can_be_made() {
     let names = Job::new(&["ls", "-A", "/dev"]).run().lines();
     let allowed =
         ["fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"];
@@ -130,7 +130,7 @@ fn devices_are_an_allow_list_and_none_can_be_made() {
 }
 
 #[test]
-fn only_the_sandbox_s_own_processes_are_seen() {
+pub(crate) fn only_the_sandbox_s_own_processes_are_seen() {
     let pids = Job::sh("echo /proc/[0-9]*").run().exited();
     assert!(pids.trim().split(' ').count() <= 3, "{pids}");
     let ours = std::process::id();
@@ -142,7 +142,7 @@ fn only_the_sandbox_s_own_processes_are_seen() {
 }
 
 #[test]
-fn init_tells_nothing_of_the_host() {
+pub(crate) fn init_tells_nothing_of_the_host() {
     let operations: &[(&str, &[&str])] = &[
         ("read /proc/1/environ", &[EACCES, EPERM]),
         ("list /proc/1/fd", &[EACCES, EPERM]),
@@ -185,7 +185,7 @@ fn the_cgroup_path_of_the_host_is_hidden_and_no_cgroup_can_be_reached() {
 }
 
 #[test]
-fn no_kernel_knob_can_be_written_to() {
+pub(crate) fn no_kernel_knob_can_be_written_to() {
     let knobs = [
         "/proc/sys/kernel/hostname",
         "/proc/sys/kernel/core_pattern",
@@ -221,7 +221,7 @@ fn no_kernel_knob_can_be_written_to() {
 }
 
 #[test]
-fn sensitive_files_of_proc_are_masked_or_closed() {
+pub(crate) fn sensitive_files_of_proc_are_masked_or_closed() {
     let files = [
         "kcore",
         "kallsyms",
@@ -254,7 +254,7 @@ fn sensitive_files_of_proc_are_masked_or_closed() {
 }
 
 #[test]
-fn a_socket_outside_the_view_is_out_of_reach_and_a_mounted_one_is_given() {
+pub(crate) fn a_socket_outside_the_view_is_out_of_reach_and_a_mounted_one_is_given() {
     let scratch = Scratch::new();
     let dir = scratch.dir("dir");
     let _listener = UnixListener::bind(scratch.path("dir/socket")).unwrap();
@@ -268,7 +268,7 @@ fn a_socket_outside_the_view_is_out_of_reach_and_a_mounted_one_is_given() {
 }
 
 #[test]
-fn set_id_files_are_not_made_where_the_host_would_see_them() {
+pub(crate) fn set_id_files_are_not_made_where_the_host_would_see_them() {
     let scratch = Scratch::new();
     let (work, other) = (scratch.dir("work"), scratch.dir("other"));
     let operations =
@@ -287,7 +287,7 @@ fn set_id_files_are_not_made_where_the_host_would_see_them() {
 }
 
 #[test]
-fn host_name_hosts_and_users_are_made_up() {
+pub(crate) fn host_name_hosts_and_users_are_made_up() {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let text = Job::sh("uname -n; cat /etc/hostname /etc/hosts /etc/passwd /etc/group").run().exited();
     assert!(text.starts_with("pinfold\npinfold\n"), "{text}");
@@ -296,7 +296,7 @@ fn host_name_hosts_and_users_are_made_up() {
 }
 
 #[test]
-fn the_old_root_is_gone_and_no_descriptor_leads_out() {
+pub(crate) fn the_old_root_is_gone_and_no_descriptor_leads_out() {
     let text = Job::sh("ls -l /proc/self/fd | sed 1d; pwd -P; cat /proc/self/mountinfo | wc -l").run().exited();
     // 0, 1, 2 and the one with which `ls` reads the directory itself.
     let links: Vec<&str> = text.lines().filter(|line| line.contains(" -> ")).collect();

@@ -10,6 +10,7 @@ mod screen;
 mod session;
 mod shell;
 mod status;
+mod tame;
 #[cfg(test)]
 mod tests;
 

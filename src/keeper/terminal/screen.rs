@@ -1,5 +1,6 @@
 //! What is on a terminal's screen, and what has scrolled off it.
 
+use super::tame::Tame;
 use std::num::NonZeroU16;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use vt100::Parser;
@@ -22,12 +23,13 @@ pub(super) fn bounded((rows, columns): (u16, u16)) -> (u16, u16) {
 /// The screen as a terminal emulator has it.
 pub(super) struct Screen {
     parser: Parser,
+    tame: Tame,
     size: (u16, u16),
 }
 
 impl Screen {
     pub(super) fn new(size: (u16, u16)) -> Self {
-        Self { parser: parser(size), size }
+        Self { parser: parser(size), tame: Tame::default(), size }
     }
 
     pub(super) fn size(&self) -> (u16, u16) {
@@ -36,7 +38,8 @@ impl Screen {
 
     /// Takes what was written to the terminal. Whatever that is, only this screen can suffer from it.
     pub(super) fn take(&mut self, bytes: &[u8]) {
-        self.guarded(|parser| parser.process(bytes));
+        let bytes = self.tame.pass(bytes, self.size.1);
+        self.guarded(|parser| parser.process(&bytes));
     }
 
     pub(super) fn resize(&mut self, size: (u16, u16)) {
@@ -51,6 +54,7 @@ impl Screen {
         let parser = &mut self.parser;
         catch_unwind(AssertUnwindSafe(|| work(parser))).unwrap_or_else(|_panic| {
             self.parser = self::parser(self.size);
+            self.tame = Tame::default();
             T::default()
         })
     }
@@ -232,6 +236,31 @@ mod tests {
         screen.resize((3, 10));
         screen.take(b"\x18\x1bc\x1b[?1049l\x1b[r\x1b[2J\x1b[Hhere");
         assert!(screen.text(false).contains("here"));
+    }
+
+    #[test]
+    fn a_sequence_without_end_takes_no_memory() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim();
+            line.trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        for begin in ["\x1b]0;", "\x1bP", "\x1b_", "\x1b[", "\x1b[1;", "\x1b]52;c;"] {
+            let mut screen = Screen::new((24, 80));
+            screen.take(begin.as_bytes());
+            let before = resident();
+            (0..32).for_each(|_| screen.take(&[b'0'; 1 << 20]));
+            assert!(resident() < before + (16 << 10), "{begin:?}");
+        }
+    }
+
+    #[test]
+    fn a_flood_of_repeats_is_as_little_work_as_any_other_output() {
+        let mut screen = Screen::new((24, 80));
+        let begin = std::time::Instant::now();
+        screen.take(&b"a\x1b[65535b".repeat(7000));
+        // It would be half a billion characters.
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
     }
 
     #[test]

@@ -112,3 +112,34 @@ fn a_command_on_a_terminal_of_its_own_has_the_size_and_keys_of_ours() {
     assert!(!emulator.is_raw());
     home.fails(&["exec", "-t", "box", "--", "true"], "needs a terminal on stdin");
 }
+
+#[test]
+fn a_terminal_is_as_before_when_attach_is_told_to_end() {
+    for signal in [libc::SIGTERM, libc::SIGHUP] {
+        for floods in [false, true] {
+            let home = Home::new();
+            home.start("box", &[]);
+            let mut emulator = Emulator::new(24, 80);
+            let before = tcgetattr(&emulator.terminal).unwrap();
+            let mut child = emulator.start(&home, &["attach", "box", "--shell", "sh"]);
+            emulator.sees("$ ");
+            emulator.types("printf '\\033[?1000h\\033[?25l\\033[?1049h'; echo $((6*7))\r");
+            emulator.sees("42\r\n");
+            assert!(emulator.is_raw());
+            if floods {
+                // What comes out is not read: it is no reason to stay.
+                emulator.types("yes\r");
+                emulator.sees("y\r\ny\r\n");
+            }
+            crate::sandbox::kill(i32::try_from(child.id()).unwrap(), signal);
+            let shown = emulator.sees("detached");
+            assert!(["\x1b[?1000;", "1049l", "\x1b[?25h"].iter().all(|mode| shown.contains(mode)), "{shown:?}");
+            assert_eq!(child.wait().unwrap().code(), Some(0));
+            let after = tcgetattr(&emulator.terminal).unwrap();
+            let modes = |it: &rustix::termios::Termios| (it.local_modes, it.input_modes, it.output_modes);
+            assert_eq!(modes(&before), modes(&after));
+            let list = home.json(&["attach", "box", "--json"]);
+            assert_eq!((&list["ended"], &list["clients"]), (&serde_json::Value::Null, &0.into()), "{list}");
+        }
+    }
+}
