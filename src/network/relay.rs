@@ -1,0 +1,105 @@
+//! Two connections made one: what comes from either goes to the other, in the kernel, by splice(2).
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// What a pipe holds by default: pipe(7). More at once would take room from the user's other pipes (pipe-user-pages-soft).
+const AT_ONCE: usize = 64 << 10;
+
+/// What has gone through a connection, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Bytes {
+    /// Into the sandbox.
+    pub(super) inward: AtomicU64,
+    /// Out of it.
+    pub(super) outward: AtomicU64,
+}
+
+/// Relays until both sides have ended. One side's end is passed on, and the other may still speak. Where a connection breaks, the
+/// other one does too, so that nobody takes what he got for all. `over` is ready when the sandbox is no more: then what it
+/// has sent is still delivered, and nothing comes in.
+pub(super) async fn relay(inside: &TcpStream, outside: &TcpStream, bytes: &Bytes, over: impl Future<Output = ()>) {
+    // A relay must not add to what either side waits for. A connection that is gone already says so when it is read.
+    let (_inside, _outside) = (inside.set_nodelay(true), outside.set_nodelay(true));
+    let inward = async {
+        tokio::select! {
+            moved = pass_on(outside, inside, &bytes.inward) => moved,
+            () = over => Ok(()),
+        }
+    };
+    if tokio::try_join!(pass_on(inside, outside, &bytes.outward), inward).is_err() {
+        break_off(inside);
+        break_off(outside);
+    }
+}
+
+/// Makes a connection end as a broken one, when it is dropped.
+pub(super) fn break_off(stream: &TcpStream) {
+    let _gone_already = stream.set_zero_linger();
+}
+
+/// One direction, to its end.
+async fn pass_on(from: &TcpStream, to: &TcpStream, count: &AtomicU64) -> io::Result<()> {
+    let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    loop {
+        let mut held = take(from, &into).await?;
+        if held == 0 {
+            return Ok(rustix::net::shutdown(to, rustix::net::Shutdown::Write)?);
+        }
+        while held > 0 {
+            let given = give(to, &out, held).await?;
+            count.fetch_add(given as u64, Ordering::Relaxed);
+            held -= given;
+        }
+    }
+}
+
+async fn take(from: &TcpStream, pipe: &OwnedFd) -> io::Result<usize> {
+    loop {
+        from.readable().await?;
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        match from.try_io(Interest::READABLE, || Ok(splice(from, None, pipe, None, AT_ONCE, flags)?)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+    }
+}
+
+async fn give(to: &TcpStream, pipe: &OwnedFd, length: usize) -> io::Result<usize> {
+    loop {
+        to.writable().await?;
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        match to.try_io(Interest::WRITABLE, || without_sigpipe(|| splice(pipe, None, to, None, length, flags))) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            other => return other,
+        }
+    }
+}
+
+/// splice(2) knows no MSG_NOSIGNAL, and a host may not ignore SIGPIPE. The signal is for the thread that writes: signal(7).
+fn without_sigpipe(write: impl FnOnce() -> rustix::io::Result<usize>) -> io::Result<usize> {
+    let mut pipe = SigSet::empty();
+    pipe.add(Signal::SIGPIPE);
+    let before = pipe.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let written = write();
+    if written == Err(Errno::PIPE) && !before.contains(Signal::SIGPIPE) {
+        take_pending(&pipe)?;
+    }
+    before.thread_set_mask()?;
+    Ok(written?)
+}
+
+/// Takes the signal that writing has raised for this thread. To be sure that there is one, so that this does not wait, it is
+/// raised once more: of one signal only one is pending.
+fn take_pending(pipe: &SigSet) -> io::Result<()> {
+    nix::sys::signal::raise(Signal::SIGPIPE)?;
+    pipe.wait()?;
+    Ok(())
+}
