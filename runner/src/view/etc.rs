@@ -44,7 +44,7 @@ pub(super) fn build(view: &View, job: &Job) -> Result<(), StepError> {
 
 /// Where a sandbox with a list of allowed hosts asks for names. The answer may take as long as somebody needs to allow one.
 fn resolv_conf() -> Vec<u8> {
-    format!("nameserver {NAME_SERVER}\noptions timeout:30 attempts:1\n").into_bytes()
+    format!("nameserver {NAME_SERVER}\noptions timeout:5 attempts:5\n").into_bytes()
 }
 
 /// What the user is called inside.
