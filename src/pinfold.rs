@@ -4,7 +4,7 @@ use crate::answer::Expectation;
 use crate::error::Error;
 use crate::lifeline::Lifeline;
 use crate::locate;
-use crate::network::{Gate, Gatekeeper, Hooks, Resolver};
+use crate::network::{Gate, Gatekeeper, Hooks, Observer, Resolver};
 use crate::runner_process::Launcher;
 use crate::sandbox::Sandbox;
 use crate::stdio::{SandboxStderr, SandboxStdin, SandboxStdout, Stdio};
@@ -95,6 +95,12 @@ impl PinfoldBuilder {
     /// Decides about names that are not on a sandbox's list, while the job waits. Without one they are refused.
     pub fn gatekeeper(mut self, gatekeeper: impl Gatekeeper + 'static) -> Self {
         self.hooks.gatekeeper = Some(Arc::new(gatekeeper));
+        self
+    }
+
+    /// Hears of the connections of sandboxes with a list while they live.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.hooks.observer = Some(Arc::new(observer));
         self
     }
 

@@ -5,7 +5,7 @@ use crate::failure::{At, Step, StepError};
 use crate::plan::Plan;
 use crate::sys::{network, poll, socket};
 use pinfold_runner::{AddressRange, AllowList, MOST_LISTENERS, NAME_SERVER, RelayMessage, STAND_INS};
-use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// How many descriptors go into one message: as many as a supervisor takes at once.
@@ -40,18 +40,16 @@ fn add(address: IpAddr, prefix: u8) -> Result<(), StepError> {
     network::add_loopback_address(address, prefix).at(Step::PrepareNetwork, address.to_string())
 }
 
+/// Each address as one of its own: in a block the last one would be for broadcasts.
 fn add_range(range: AddressRange) -> Result<(), StepError> {
-    match range.first() {
-        // All of it is local anyway.
-        first if first.is_loopback() => Ok(()),
-        first @ IpAddr::V4(_) => add(first, range.prefix()),
-        // IPv6 has no such blocks: each address is one of its own.
-        IpAddr::V6(_) => range.addresses().try_for_each(|address| add(address, 128)),
+    if range.first().is_loopback() {
+        return Ok(());
     }
+    range.addresses().try_for_each(|address| add(address, if address.is_ipv4() { 32 } else { 128 }))
 }
 
 fn listen(list: &AllowList) -> Result<Vec<OwnedFd>, StepError> {
-    let listen = |address: &std::net::SocketAddr| {
+    let listen = |address: &SocketAddr| {
         let listener = TcpListener::bind(address).at(Step::PrepareNetwork, address.to_string())?;
         listener.set_nonblocking(true).at(Step::PrepareNetwork, address.to_string())?;
         Ok(listener.into())

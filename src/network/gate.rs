@@ -6,7 +6,7 @@ use super::dns::{self, Answer, Question};
 use super::hooks::AskedHost;
 use super::link::{Lacking, Link};
 use super::log::Log;
-use super::relay::{Bytes, break_off, relay};
+use super::relay::{break_off, relay};
 use super::{Hooks, MOST_CONNECTIONS, MOST_NAMES};
 use pinfold_runner::{AllowList, Outcome, RefusalReason, STAND_INS};
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// How long what the sandbox has sent may take to be delivered when the sandbox has ended.
@@ -41,12 +41,12 @@ struct Shared {
     list: AllowList,
     hooks: Hooks,
     link: Link,
-    log: Log,
+    log: Arc<Log>,
     /// What was decided about a name, or is about to be.
     names: Mutex<HashMap<String, Arc<OnceCell<Verdict>>>>,
     /// The addresses that were given out. The first two of the range are the network's and the name server's.
     given: Mutex<u32>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     questions: Arc<Semaphore>,
     /// `None`: closed.
     tasks: Mutex<Option<JoinSet<()>>>,
@@ -66,12 +66,12 @@ impl Gate {
         let shared = Arc::new(Shared {
             sandbox: sandbox.to_owned(),
             list,
-            hooks,
             link: Link::new(socket)?,
-            log: Log::default(),
+            log: Log::new(sandbox.to_owned(), hooks.observer.clone()),
+            hooks,
             names: Mutex::default(),
             given: Mutex::new(NAME_SERVER_INDEX),
-            places: Semaphore::new(MOST_CONNECTIONS),
+            places: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             questions: Arc::new(Semaphore::new(MOST_QUESTIONS)),
             tasks: Mutex::new(Some(JoinSet::new())),
             over: watch::Sender::new(false),
@@ -88,6 +88,7 @@ impl Gate {
         if let Some(mut tasks) = self.0.take_tasks() {
             let all = async { while tasks.join_next().await.is_some() {} };
             let _too_slow = tokio::time::timeout(DELIVERY, all).await;
+            tasks.shutdown().await;
         }
         (outcome.connections, outcome.connections_omitted) = self.0.log.tell();
     }
@@ -238,7 +239,11 @@ impl Shared {
                 () = &mut is_over => return,
             };
             match accepted {
-                Ok((inside, _)) => self.spawn(self.clone().connect(inside, target.clone())),
+                Ok((inside, _)) => {
+                    // Waited for here, so that those beyond stay where they cost the host nothing.
+                    let Ok(place) = self.places.clone().acquire_owned().await else { return };
+                    self.spawn(self.clone().connect(inside, target.clone(), place));
+                }
                 // One that was broken off while it waited; or the host lacks something, which others may give back.
                 Err(_error) => tokio::time::sleep(PAUSE).await,
             }
@@ -246,20 +251,13 @@ impl Shared {
     }
 
     /// Sees one connection through.
-    async fn connect(self: Arc<Self>, inside: TcpStream, target: Target) {
-        let bytes = Arc::<Bytes>::default();
-        let place = self.log.begin(target.host(), target.port(), bytes.clone());
-        // Nobody closes this semaphore.
-        let _place = self.places.acquire().await;
-        match target.dial(&self.list, self.hooks.resolver.as_ref()).await {
-            Ok(outside) => {
-                self.log.settle(&place, None);
-                relay(&inside, &outside, &bytes, self.is_over()).await;
-            }
-            Err(reason) => {
-                self.log.settle(&place, Some(reason));
-                break_off(&inside);
-            }
+    async fn connect(self: Arc<Self>, inside: TcpStream, target: Target, _place: OwnedSemaphorePermit) {
+        let mut ongoing = self.log.begin(target.host(), target.port());
+        let dialled = target.dial(&self.list, self.hooks.resolver.as_ref()).await;
+        ongoing.settle(dialled.as_ref().err().copied());
+        match dialled {
+            Ok(outside) => relay(&inside, &outside, ongoing.bytes(), self.is_over()).await,
+            Err(_refused) => break_off(&inside),
         }
     }
 }

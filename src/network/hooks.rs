@@ -1,5 +1,6 @@
 //! What a host may do itself for sandboxes with a list: resolve names, and allow what the list does not.
 
+use pinfold_runner::Connection;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -45,4 +46,11 @@ pub trait Gatekeeper: Send + Sync + fmt::Debug {
     /// The ports at which the sandbox may connect to this name; none refuses it. It is asked once for each name and sandbox, and
     /// its answer stands as long as the sandbox lives. Programs give up a name after half a minute.
     fn ports<'a>(&'a self, asked: &'a AskedHost) -> Answer<'a, Vec<u16>>;
+}
+
+/// Hears of the connections of sandboxes with a list, and of the names that they were refused, while the sandboxes live
+/// ([`PinfoldBuilder::observer`](crate::PinfoldBuilder::observer)). A result tells the same at its sandbox's end.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// A connection has ended, or was refused. To be quick: the sandbox's other connections wait meanwhile.
+    fn ended(&self, sandbox: &str, connection: &Connection);
 }

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Mutex;
 
 /// How many connections may wait to be accepted at one listener.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 512;
 
 /// The socket to init.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! What came of each connection, for the result.
 
+use super::hooks::Observer;
 use super::relay::Bytes;
 use pinfold_runner::{Connection, RefusalReason};
 use std::collections::HashSet;
@@ -10,8 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) const MOST_TOLD: usize = 1000;
 
 /// The connections of one sandbox, in the order in which they began.
-#[derive(Debug, Default)]
-pub(super) struct Log(Mutex<Entries>);
+#[derive(Debug)]
+pub(super) struct Log {
+    sandbox: String,
+    observer: Option<Arc<dyn Observer>>,
+    entries: Mutex<Entries>,
+}
 
 #[derive(Debug, Default)]
 struct Entries {
@@ -21,78 +26,117 @@ struct Entries {
     refused: HashSet<String>,
 }
 
-#[derive(Debug)]
+/// A connection as it is now.
+#[derive(Clone, Debug)]
 struct Entry {
     connection: Connection,
     bytes: Arc<Bytes>,
 }
 
-/// A connection in the log. One that is told no more has no place there.
+/// A connection that goes on. When this is dropped, it has ended.
 #[derive(Debug)]
-pub(super) struct Place(Option<usize>);
+pub(super) struct Ongoing {
+    log: Arc<Log>,
+    entry: Entry,
+    /// Its place among those that are told.
+    place: Option<usize>,
+}
 
 impl Log {
-    /// A connection that has begun.
-    pub(super) fn begin(&self, host: String, port: u16, bytes: Arc<Bytes>) -> Place {
-        let connection = Connection { host, port: Some(port), allowed: false, bytes_in: 0, bytes_out: 0, reason: None };
-        self.with(|entries| entries.add(Entry { connection, bytes }))
+    pub(super) fn new(sandbox: String, observer: Option<Arc<dyn Observer>>) -> Arc<Self> {
+        Arc::new(Self { sandbox, observer, entries: Mutex::default() })
     }
 
-    /// It was made, or why not.
-    pub(super) fn settle(&self, place: &Place, reason: Option<RefusalReason>) {
-        self.with(|entries| {
-            if let Some(entry) = place.0.and_then(|place| entries.told.get_mut(place)) {
-                entry.connection.allowed = reason.is_none();
-                entry.connection.reason = reason;
-            }
-        });
+    /// A connection that has begun. Until it is settled nobody has taken it.
+    pub(super) fn begin(self: &Arc<Self>, host: String, port: u16) -> Ongoing {
+        let entry = Entry::refused(host, Some(port), RefusalReason::Unreachable);
+        let place = self.with(|entries| entries.add(entry.clone()));
+        Ongoing { log: self.clone(), entry, place }
     }
 
     /// A name that was refused when it was asked for.
     pub(super) fn refuse(&self, name: &str, reason: RefusalReason) {
-        self.with(|entries| {
+        let entry = Entry::refused(name.to_owned(), None, reason);
+        let is_told = self.with(|entries| {
             if entries.refused.contains(name) {
-                return;
+                return false;
             }
-            let connection = Connection {
-                host: name.to_owned(),
-                port: None,
-                allowed: false,
-                bytes_in: 0,
-                bytes_out: 0,
-                reason: Some(reason),
-            };
-            if entries.add(Entry { connection, bytes: Arc::default() }).0.is_some() {
+            let is_told = entries.add(entry.clone()).is_some();
+            if is_told {
                 entries.refused.insert(name.to_owned());
             }
+            is_told
         });
+        // No more often than in the result: names can be made up without end.
+        if is_told {
+            self.observe(&entry);
+        }
     }
 
     /// All that happened so far, and how much more there was.
     pub(super) fn tell(&self) -> (Vec<Connection>, u64) {
-        self.with(|entries| {
-            let told = entries.told.iter().map(|entry| Connection {
-                bytes_in: entry.bytes.inward.load(Ordering::Relaxed),
-                bytes_out: entry.bytes.outward.load(Ordering::Relaxed),
-                ..entry.connection.clone()
-            });
-            (told.collect(), entries.omitted)
-        })
+        self.with(|entries| (entries.told.iter().map(Entry::now).collect(), entries.omitted))
+    }
+
+    fn observe(&self, entry: &Entry) {
+        if let Some(observer) = &self.observer {
+            observer.ended(&self.sandbox, &entry.now());
+        }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Entries) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Entries {
-    fn add(&mut self, entry: Entry) -> Place {
+    fn add(&mut self, entry: Entry) -> Option<usize> {
         if self.told.len() == MOST_TOLD {
             self.omitted += 1;
-            return Place(None);
+            return None;
         }
         self.told.push(entry);
-        Place(Some(self.told.len() - 1))
+        Some(self.told.len() - 1)
+    }
+}
+
+impl Entry {
+    fn refused(host: String, port: Option<u16>, reason: RefusalReason) -> Self {
+        let connection = Connection { host, port, allowed: false, bytes_in: 0, bytes_out: 0, reason: Some(reason) };
+        Self { connection, bytes: Arc::default() }
+    }
+
+    fn now(&self) -> Connection {
+        let (bytes_in, bytes_out) = (&self.bytes.inward, &self.bytes.outward);
+        Connection {
+            bytes_in: bytes_in.load(Ordering::Relaxed),
+            bytes_out: bytes_out.load(Ordering::Relaxed),
+            ..self.connection.clone()
+        }
+    }
+}
+
+impl Ongoing {
+    /// What goes through it.
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.entry.bytes
+    }
+
+    /// It was made, or why not.
+    pub(super) fn settle(&mut self, reason: Option<RefusalReason>) {
+        self.entry.connection.allowed = reason.is_none();
+        self.entry.connection.reason = reason;
+        self.log.with(|entries| {
+            if let Some(entry) = self.place.and_then(|place| entries.told.get_mut(place)) {
+                entry.connection = self.entry.connection.clone();
+            }
+        });
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        self.log.observe(&self.entry);
     }
 }
 
@@ -100,32 +144,45 @@ impl Entries {
 mod tests {
     use super::*;
 
+    #[derive(Debug, Default)]
+    struct Heard(Mutex<Vec<Connection>>);
+
+    impl Observer for Heard {
+        fn ended(&self, sandbox: &str, connection: &Connection) {
+            assert_eq!(sandbox, "box");
+            self.0.lock().unwrap().push(connection.clone());
+        }
+    }
+
     #[test]
     fn a_refused_name_is_told_once_and_a_connection_each_time() {
-        let log = Log::default();
+        let heard = Arc::<Heard>::default();
+        let log = Log::new("box".to_owned(), Some(heard.clone()));
         for _ in 0..3 {
             log.refuse("evil.example", RefusalReason::NotListed);
-            let bytes = Arc::<Bytes>::default();
-            let place = log.begin("good.example".to_owned(), 443, bytes.clone());
-            log.settle(&place, None);
-            bytes.outward.fetch_add(5, Ordering::Relaxed);
+            let mut ongoing = log.begin("good.example".to_owned(), 443);
+            ongoing.settle(None);
+            ongoing.bytes().outward.fetch_add(5, Ordering::Relaxed);
         }
         let (told, omitted) = log.tell();
         assert_eq!((told.len(), omitted), (4, 0));
         assert_eq!((told[0].host.as_str(), told[0].port, told[0].allowed), ("evil.example", None, false));
         assert_eq!((told[3].allowed, told[3].bytes_out, told[3].bytes_in), (true, 5, 0));
+        assert_eq!(*heard.0.lock().unwrap(), told, "in the order in which they ended");
     }
 
     #[test]
     fn what_is_beyond_the_bound_is_counted() {
-        let log = Log::default();
+        let heard = Arc::<Heard>::default();
+        let log = Log::new("box".to_owned(), Some(heard.clone()));
         for index in 0..MOST_TOLD + 7 {
             log.refuse(&format!("a{index}.example"), RefusalReason::NotListed);
         }
-        let late = log.begin("late.example".to_owned(), 1, Arc::default());
-        log.settle(&late, None);
+        log.begin("late.example".to_owned(), 1).settle(None);
         let (told, omitted) = log.tell();
         assert_eq!((told.len(), omitted), (MOST_TOLD, 8));
         assert!(told.iter().all(|connection| !connection.allowed));
+        // Of a connection that was made, somebody who listens hears all the same.
+        assert_eq!(heard.0.lock().unwrap().len(), MOST_TOLD + 1);
     }
 }

@@ -15,13 +15,14 @@ mod log;
 mod relay;
 
 pub(crate) use gate::Gate;
-pub use hooks::{Answer, AskedHost, Gatekeeper, Resolver};
+pub use hooks::{Answer, AskedHost, Gatekeeper, Observer, Resolver};
 
 use hooks::SystemResolver;
 use std::sync::Arc;
 
-/// How many connections of a sandbox are relayed at once. Those beyond wait.
-const MOST_CONNECTIONS: usize = 128;
+/// How many connections of a sandbox are relayed at once. Those beyond wait. Each takes two descriptors, and four more while something
+/// is on its way in both directions.
+const MOST_CONNECTIONS: usize = 64;
 
 /// About how many different names is decided for one sandbox. Each that is allowed takes sockets, of which there are fewer.
 const MOST_NAMES: usize = 4096;
@@ -31,10 +32,11 @@ const MOST_NAMES: usize = 4096;
 pub(crate) struct Hooks {
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) gatekeeper: Option<Arc<dyn Gatekeeper>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self { resolver: Arc::new(SystemResolver), gatekeeper: None }
+        Self { resolver: Arc::new(SystemResolver), gatekeeper: None, observer: None }
     }
 }

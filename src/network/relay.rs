@@ -44,30 +44,31 @@ pub(super) fn break_off(stream: &TcpStream) {
     let _gone_already = stream.set_zero_linger();
 }
 
-/// One direction, to its end.
+/// One direction, to its end. There is a pipe only while there is something to pass on: most connections are idle most of the time,
+/// and the host's descriptors are few.
 async fn pass_on(from: &TcpStream, to: &TcpStream, count: &AtomicU64) -> io::Result<()> {
-    let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     loop {
-        let mut held = take(from, &into).await?;
-        if held == 0 {
-            return Ok(rustix::net::shutdown(to, rustix::net::Shutdown::Write)?);
-        }
-        while held > 0 {
-            let given = give(to, &out, held).await?;
-            count.fetch_add(given as u64, Ordering::Relaxed);
-            held -= given;
+        from.readable().await?;
+        let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        while let Some(mut held) = take(from, &into)? {
+            if held == 0 {
+                return Ok(rustix::net::shutdown(to, rustix::net::Shutdown::Write)?);
+            }
+            while held > 0 {
+                let given = give(to, &out, held).await?;
+                count.fetch_add(given as u64, Ordering::Relaxed);
+                held -= given;
+            }
         }
     }
 }
 
-async fn take(from: &TcpStream, pipe: &OwnedFd) -> io::Result<usize> {
-    loop {
-        from.readable().await?;
-        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        match from.try_io(Interest::READABLE, || Ok(splice(from, None, pipe, None, AT_ONCE, flags)?)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            other => return other,
-        }
+/// Takes what is there now; `None` if nothing is, and 0 at the end.
+fn take(from: &TcpStream, pipe: &OwnedFd) -> io::Result<Option<usize>> {
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    match from.try_io(Interest::READABLE, || Ok(splice(from, None, pipe, None, AT_ONCE, flags)?)) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -4,6 +4,7 @@
 mod attacks; // whatever leads elsewhere
 mod bounds; // thousands of names and connections, slow readers, floods
 mod clients; // curl, pip, npm and their kin, against servers in a network of the test's own
+mod code; // pieces of code
 mod ends; // what dies with whom
 mod held; // sandboxes that stay
 mod reach; // what works, and what the result tells of it

@@ -1,8 +1,11 @@
 //! Thousands of names and connections, and those who don't read.
 
 use super::{Names, Server, allow, good, greet, loopback, pinfold, python, run, said, wait};
+use crate::sandbox::eventually;
+use crate::support;
 use pinfold::{RefusalReason, Status};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -56,7 +59,42 @@ print(len(got), set(got))
     assert_eq!(said(&outcome), "400 {b'hello\\n'}\n");
     assert_eq!((outcome.connections.len(), server.accepted()), (400, 400));
     let most = MOST.load(Ordering::SeqCst);
-    assert!((2..=128).contains(&most), "{most}");
+    assert!((2..=64).contains(&most), "{most}");
+}
+
+#[test]
+fn connections_without_end_take_no_more_of_the_host() {
+    const OPEN: &str = r#"
+import socket, sys, time
+all = []
+for i in range(900):
+    s = socket.socket(); s.setblocking(False); all.append(s)
+    try: s.connect(("127.0.0.1", int(sys.argv[1])))
+    except BlockingIOError: pass
+    try: s.send(b"x" * 100000)
+    except OSError: pass
+print("open", flush=True); time.sleep(1000)
+"#;
+    // Takes nothing and says nothing, so that something is on its way in each connection.
+    let server = Server::start(|stream| {
+        std::thread::sleep(Duration::from_secs(600));
+        stream.write_all(b"late")
+    });
+    let (port, net) = (server.port.to_string(), format!("allow=127.0.0.1:{}", server.port));
+    let mut supervisor = Command::new(support::pinfold())
+        .args(["run", "--net", &net, "--", "/usr/bin/python3", "-c", OPEN, &port])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 5];
+    supervisor.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    eventually("as many as may be", || server.accepted() == 64);
+    let held = std::fs::read_dir(format!("/proc/{}/fd", supervisor.id())).unwrap().count();
+    assert!((64 * 2..64 * 6 + 64).contains(&held), "{held}");
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
+    assert_eq!(server.accepted(), 64);
 }
 
 #[test]

@@ -25,6 +25,14 @@ fn every_command_of_a_held_sandbox_has_its_list() {
     // What they hold is theirs alone: nothing of the sockets that init keeps for the supervisor.
     assert_eq!(home.says("online", "ls /proc/self/fd | wc -l"), "4\n");
     assert_eq!(server.accepted(), 2);
+    // All of it is in the log.
+    let logs = home.ok(&["logs", "online"]);
+    for line in [
+        format!("connection 127.0.0.1:{port} 6 bytes in, 0 out"),
+        "connection evil.example refused: not_listed".to_owned(),
+    ] {
+        assert!(logs.contains(&line), "{line}: {logs}");
+    }
     // Others have none.
     home.start("offline", &[]);
     let refused = home.ok(&["exec", "offline", "--", "/usr/bin/python3", "-c", CONNECT, &format!("127.0.0.1 {port}")]);
