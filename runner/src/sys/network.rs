@@ -33,8 +33,9 @@ pub(crate) fn add_loopback_address(address: IpAddr, prefix: u8) -> Result<(), Er
         IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
         IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
     };
-    // struct ifaddrmsg of <linux/if_addr.h>: family, prefix, flags, scope (of this host), interface.
-    let mut body = vec![family as u8, prefix, 0, libc::RT_SCOPE_HOST];
+    // struct ifaddrmsg of <linux/if_addr.h>: family, prefix, flags, scope (of this host), interface. Nobody else could have the
+    // address (IFA_F_NODAD); IPv6 would look for one first, and let nobody bind to it meanwhile.
+    let mut body = vec![family as u8, prefix, libc::IFA_F_NODAD as u8, libc::RT_SCOPE_HOST];
     body.extend_from_slice(&LOOPBACK.to_ne_bytes());
     for attribute in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
         body.extend_from_slice(&(4 + octets.len() as u16).to_ne_bytes());
