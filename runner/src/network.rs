@@ -3,7 +3,7 @@
 
 use crate::failure::{At, Step, StepError};
 use crate::plan::Plan;
-use crate::sys::{network, poll, socket};
+use crate::sys::{network, poll, resource, socket};
 use pinfold_runner::{AddressRange, AllowList, MOST_LISTENERS, NAME_SERVER, RelayMessage, STAND_INS};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,6 +31,7 @@ pub(crate) fn prepare(plan: &Plan<'_>, supervisor: Option<OwnedFd>) -> Result<Op
     for listeners in listen(list)?.chunks(AT_ONCE) {
         hand_over(&supervisor, RelayMessage::Fixed, listeners)?;
     }
+    resource::lift(libc::RLIMIT_NOFILE).at(Step::PrepareNetwork, "open files")?;
     let make = |_| network::tcp_socket().at(Step::PrepareNetwork, "a socket");
     let sockets = (0..MOST_LISTENERS).map(make).collect::<Result<_, _>>()?;
     Ok(Some(Pool { supervisor, sockets }))

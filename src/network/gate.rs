@@ -197,6 +197,8 @@ impl Shared {
         if let (true, Some(gatekeeper)) = (ports.is_empty(), &self.hooks.gatekeeper) {
             let asked = AskedHost { sandbox: self.sandbox.clone(), host: name.to_owned() };
             ports = gatekeeper.ports(&asked).await;
+            // 0 would be any that is free.
+            ports.retain(|port| *port > 0);
             ports.sort_unstable();
             ports.dedup();
         }

@@ -17,6 +17,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Covers this machine's loopback, so that a name may lead there; so large a block is not listened on.
 fn loopback(port: u16) -> String {
@@ -125,7 +126,7 @@ fn pinfold(names: &Names) -> Pinfold {
 
 fn python(script: &str, arguments: &[&str]) -> JobBuilder {
     let command = ["/usr/bin/python3", "-c", script].into_iter().chain(arguments.iter().copied());
-    job(command)
+    job(command).wall(Duration::from_secs(300))
 }
 
 /// Runs a job in a sandbox with this list.

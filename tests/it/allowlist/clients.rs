@@ -1,7 +1,7 @@
 //! Real clients against real servers, in a network of the test's own: there a server can have an address of the internet's, and
 //! names are resolved by the system.
 
-use crate::sandbox::Scratch;
+use crate::sandbox::{Scratch, eventually};
 use crate::support::{self, has_program};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -173,4 +173,46 @@ fn npm_installs_from_a_listed_registry() {
     let install = "npm install --cafile /workspace/ca.pem --cache /tmp/npm --fetch-retries 0 --no-audit --no-fund \
                    --no-update-notifier --registry https://good.example/ tiny > /dev/null && node -e \"require(\\\"tiny\\\")\"";
     assert_eq!(world.run(&format!("sandbox good.example:443 '{install}'")), "installed\n");
+}
+
+#[test]
+fn postgresql_answers_its_client_by_name_and_by_address() {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut programs = versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists());
+    let (Some(programs), true) = (programs.next(), has_program("psql")) else {
+        return support::skip("needs PostgreSQL and its client");
+    };
+    let scratch = Scratch::new();
+    let data = scratch.dir("data");
+    // It does not run as root.
+    let as_nobody: &[&str] = match support::is_root() {
+        true => &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
+        false => &["env"],
+    };
+    if support::is_root() {
+        std::os::unix::fs::chown(&data, Some(65534), Some(65534)).unwrap();
+    }
+    let command = |name: &str| {
+        let mut command = Command::new(as_nobody[0]);
+        command.args(&as_nobody[1..]).arg(programs.join(name)).args(["-D", &data]).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    };
+    assert!(command("initdb").args(["-A", "trust", "-U", "me", "--no-sync"]).status().unwrap().success());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-F", "-p", &port.to_string()];
+    let mut server = command("postgres").args(listen).stderr(Stdio::null()).spawn().unwrap();
+    eventually("PostgreSQL listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let ask = |host: &str| {
+        // Until it has started up it says so to whoever connects.
+        let psql = format!(
+            "until psql -h {host} -p {port} -U me -At -c 'select 6*7' postgres 2> /dev/null; do sleep 0.1; done"
+        );
+        let rules = [format!("127.0.0.1:{port}"), format!("good.example:{port}")];
+        super::said(&super::run(&super::good(), &rules, pinfold::job(["sh", "-c", &psql])))
+    };
+    let said = [ask("127.0.0.1"), ask("good.example")];
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(said, ["42\n", "42\n"]);
 }

@@ -96,6 +96,19 @@ fn the_runner_s_death_is_the_end_of_the_connections() {
 }
 
 #[test]
+fn a_starter_with_few_descriptors_has_enough() {
+    let server = Server::start(super::greet);
+    let few = format!(
+        r#"ulimit -Sn 64; exec "$0" run --net allow=127.0.0.1:{0} -- /usr/bin/python3 -c "$1" "127.0.0.1 {0}""#,
+        server.port
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &few]).arg(support::pinfold()).arg(super::CONNECT).stdin(ProcessStdio::null());
+    let ended = finish(command.stdout(ProcessStdio::piped()).stderr(ProcessStdio::piped()).spawn().unwrap());
+    assert_eq!(ended, (0, "hello\n".to_owned(), String::new()));
+}
+
+#[test]
 fn the_command_line_lets_through_what_it_is_told() {
     let server = Server::start(super::greet);
     let (port, net) = (server.port.to_string(), format!("allow=127.0.0.1:{},good.example", server.port));
