@@ -104,3 +104,49 @@ fn take_pending(pipe: &SigSet) -> io::Result<()> {
     pipe.wait()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_pipe_is_an_error_and_leaves_no_signal() {
+        let (mask, error) = (SigSet::thread_get_mask().unwrap(), without_sigpipe(|| Err(Errno::PIPE)).unwrap_err());
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(SigSet::thread_get_mask().unwrap(), mask);
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:")).unwrap();
+        assert_eq!(pending.trim(), "0000000000000000");
+        assert_eq!(without_sigpipe(|| Ok(5)).unwrap(), 5);
+    }
+
+    #[test]
+    fn what_one_side_says_after_the_other_has_ended_still_arrives() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let pair = async || {
+                let (one, other) = tokio::join!(TcpStream::connect(address), listener.accept());
+                (one.unwrap(), other.unwrap().0)
+            };
+            let ((mut guest, inside), (outside, mut host)) = (pair().await, pair().await);
+            let bytes = Bytes::default();
+            let talk = async {
+                use tokio::io::{AsyncReadExt, AsyncWriteExt};
+                let mut got = Vec::new();
+                guest.write_all(b"question").await.unwrap();
+                guest.shutdown().await.unwrap();
+                host.read_to_end(&mut got).await.unwrap();
+                assert_eq!(got, b"question");
+                host.write_all(&[7; 300_000]).await.unwrap();
+                drop(host);
+                got.clear();
+                guest.read_to_end(&mut got).await.unwrap();
+                assert_eq!(got, vec![7; 300_000]);
+            };
+            tokio::join!(talk, relay(&inside, &outside, &bytes, std::future::pending()));
+            assert_eq!((bytes.inward.into_inner(), bytes.outward.into_inner()), (300_000, 8));
+        });
+    }
+}
