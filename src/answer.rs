@@ -79,6 +79,9 @@ impl Expectation {
         if brought > 0 && !self.artifacts {
             return Err("it brings artifacts, and none were asked for".to_owned());
         }
+        if !outcome.connections.is_empty() || outcome.connections_omitted != 0 {
+            return Err("it brings connections, of which only the supervisor knows".to_owned());
+        }
         check_usage(outcome)
     }
 }

@@ -79,6 +79,7 @@ mod job_limits;
 pub mod keeper;
 mod lifeline;
 mod locate;
+pub mod network;
 mod pinfold;
 mod quantity;
 mod runner_process;
@@ -98,9 +99,10 @@ pub use crate::quantity::InvalidText;
 pub use crate::sandbox::{Controller, Sandbox};
 pub use crate::stdio::{SandboxStderr, SandboxStdin, SandboxStdout, Stdin, Stdio};
 pub use pinfold_runner::{
-    AbsolutePath, Argv, ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts, CONTRACT_VERSION, CgroupVersion,
-    Content, ControlMessage, Cpuset, Cwd, Environment, Failure, FileEntry, Groups, InvalidValue, Isolation, Job,
-    JobError, Layers, Lifetime, Limit, Limits, MAX_JOB_BYTES, MAX_LAYERS, Mechanism, MemoryUse, Mode, Mount, Network,
-    NetworkFence, Outcome, Requirement, Root, RunnerOptions, SandboxId, Seccomp, Status, Usage, User, WORKSPACE,
-    Workspace, WorkspaceFiles, WorkspaceMechanism, WorkspacePath,
+    AbsolutePath, AddressRange, AllowList, Argv, ArtifactError, ArtifactErrorCode, ArtifactFile, Artifacts,
+    CONTRACT_VERSION, CgroupVersion, Connection, Content, ControlMessage, Cpuset, Cwd, Environment, Failure, FileEntry,
+    Groups, InvalidValue, Isolation, Job, JobError, Layers, Lifetime, Limit, Limits, MAX_JOB_BYTES, MAX_LAYERS,
+    Mechanism, MemoryUse, Mode, Mount, Network, NetworkFence, Outcome, RefusalReason, Requirement, Root, Rule,
+    RunnerOptions, SandboxId, Seccomp, Status, Usage, User, WORKSPACE, Workspace, WorkspaceFiles, WorkspaceMechanism,
+    WorkspacePath,
 };

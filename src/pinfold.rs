@@ -4,12 +4,14 @@ use crate::answer::Expectation;
 use crate::error::Error;
 use crate::lifeline::Lifeline;
 use crate::locate;
+use crate::network::{Gate, Gatekeeper, Hooks, Observer, Resolver};
 use crate::runner_process::Launcher;
 use crate::sandbox::Sandbox;
 use crate::stdio::{SandboxStderr, SandboxStdin, SandboxStdout, Stdio};
 use crate::supervision::{Leash, Shared, Supervision, Wish};
 use crate::sys::watch_pidfd;
 use pinfold_runner::{Job, MAX_JOB_BYTES, Outcome, RunnerOptions, SandboxId};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
@@ -49,6 +51,7 @@ struct Settings {
     /// First come, first served.
     places: Arc<Semaphore>,
     grace: Duration,
+    hooks: Hooks,
 }
 
 /// Says what is to be different from [`Pinfold::new`].
@@ -58,6 +61,7 @@ pub struct PinfoldBuilder {
     runner: Option<PathBuf>,
     max_sandboxes: Option<usize>,
     grace: Option<Duration>,
+    hooks: Hooks,
 }
 
 impl PinfoldBuilder {
@@ -82,6 +86,24 @@ impl PinfoldBuilder {
         self
     }
 
+    /// Resolves the names that sandboxes with a list of allowed hosts connect to, instead of the system's getaddrinfo(3).
+    pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
+        self.hooks.resolver = Arc::new(resolver);
+        self
+    }
+
+    /// Decides about names that are not on a sandbox's list, while the job waits. Without one they are refused.
+    pub fn gatekeeper(mut self, gatekeeper: impl Gatekeeper + 'static) -> Self {
+        self.hooks.gatekeeper = Some(Arc::new(gatekeeper));
+        self
+    }
+
+    /// Hears of the connections of sandboxes with a list while they live.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.hooks.observer = Some(Arc::new(observer));
+        self
+    }
+
     /// Finds the runner, and is done. Starts nothing.
     ///
     /// # Errors
@@ -94,6 +116,7 @@ impl PinfoldBuilder {
             launcher: Arc::new(Launcher::new(runner)?),
             places: Arc::new(Semaphore::new(count)),
             grace: self.grace.unwrap_or(GRACE).min(LONGEST_GRACE),
+            hooks: self.hooks,
         };
         Ok(Pinfold { shared: Arc::new(settings) })
     }
@@ -163,11 +186,31 @@ impl Pinfold {
         if json.len() > MAX_JOB_BYTES {
             return Err(Error::JobTooBig { bytes: json.len(), limit: MAX_JOB_BYTES });
         }
+        let (gate, network) = self.open_gate(&job, &id)?;
         let expectation = Expectation::new(id, &job, stdio);
         let wall = job.limits.wall_ms.value().map(Duration::from_millis);
-        let (supervision, streams) = self.start(place, (json, held), stdio, expectation, (wall, self.cleanup(&job)))?;
+        let sockets = Sockets { held, network };
+        let (supervision, streams) =
+            self.start(place, (json, sockets), stdio, expectation, (wall, self.cleanup(&job)))?;
         let shared = supervision.leash.shared().clone();
-        Ok(Sandbox::new(shared, runtime.spawn(supervision.run()), streams))
+        let whole = async move {
+            let mut outcome = supervision.run().await;
+            if let Some(gate) = gate {
+                gate.close(&mut outcome).await;
+            }
+            outcome
+        };
+        Ok(Sandbox::new(shared, runtime.spawn(whole), streams))
+    }
+
+    /// The gate of a job with a list of allowed hosts, and the runner's end of the socket to it.
+    fn open_gate(&self, job: &Job, id: &str) -> Result<(Option<Gate>, Option<OwnedFd>), Error> {
+        let Some(list) = job.network.list() else { return Ok((None, None)) };
+        let failed = |source| self.shared.launcher.failed_to("make a socket", source);
+        let (ours, runners) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| failed(errno.into()))?;
+        let gate = Gate::open(ours, id, list.clone(), self.shared.hooks.clone()).map_err(failed)?;
+        Ok((Some(gate), Some(runners)))
     }
 
     /// The job with a name, so that the answer to it can be told from others.
@@ -197,7 +240,7 @@ impl Pinfold {
     fn start(
         &self,
         place: OwnedSemaphorePermit,
-        (json, held): (Vec<u8>, Option<OwnedFd>),
+        (json, sockets): (Vec<u8>, Sockets),
         stdio: Stdio,
         expectation: Expectation,
         (wall, cleanup): (Option<Duration>, Duration),
@@ -214,7 +257,8 @@ impl Pinfold {
             terminal: stdio.terminal_size(),
             ..RunnerOptions::default()
         };
-        options.held = held.map(|held| descriptors.add(held));
+        options.held = sockets.held.map(|held| descriptors.add(held));
+        options.network = sockets.network.map(|network| descriptors.add(network));
         let mut streams = (None, None, None);
         if stdio.streams_stdin() {
             options.stdin = Some(descriptors.next());
@@ -247,6 +291,14 @@ impl Pinfold {
     }
 }
 
+/// The runner's ends of sockets that only some sandboxes have.
+struct Sockets {
+    /// A keeper speaks here.
+    held: Option<OwnedFd>,
+    /// The gate of a sandbox with a list of allowed hosts speaks here.
+    network: Option<OwnedFd>,
+}
+
 type Streams = (Option<SandboxStdin>, Option<SandboxStdout>, Option<SandboxStderr>);
 
 /// The runner's descriptors, numbered from 0. Everything is close-on-exec from the start, so that no child of another
@@ -257,7 +309,7 @@ struct Descriptors(Vec<OwnedFd>);
 impl Descriptors {
     /// The number that the next one gets.
     fn next(&self) -> RawFd {
-        // There are seven at most.
+        // There are eight at most.
         self.0.len() as RawFd
     }
 

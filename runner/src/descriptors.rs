@@ -15,11 +15,13 @@ pub(crate) struct Descriptors {
     pub(crate) stderr: Option<OwnedFd>,
     /// The keeper of a held sandbox speaks here.
     pub(crate) held: Option<OwnedFd>,
+    /// The supervisor of a sandbox with a list of allowed hosts speaks here.
+    pub(crate) network: Option<OwnedFd>,
 }
 
 /// Takes over what the options name and closes everything else from 3 on, so that nothing of the starter's leaks on.
 pub(crate) fn adopt(options: &RunnerOptions) -> Result<Descriptors, Failure> {
-    let named = [options.lifeline, options.stdin, options.stdout, options.stderr, options.held];
+    let named = [options.lifeline, options.stdin, options.stdout, options.stderr, options.held, options.network];
     let numbers: BTreeSet<i32> = named.into_iter().flatten().collect();
     if numbers.len() != named.iter().flatten().count() {
         return Err(Failure::new("usage", "a descriptor is named twice"));
@@ -42,6 +44,7 @@ pub(crate) fn adopt(options: &RunnerOptions) -> Result<Descriptors, Failure> {
         stdout: take(options.stdout, "stdout")?,
         stderr: take(options.stderr, "stderr")?,
         held: take(options.held, "held")?,
+        network: take(options.network, "network")?,
     })
 }
 

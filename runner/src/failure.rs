@@ -53,6 +53,7 @@ steps! {
     Attach: "mount", "mount";
     EnterRoot: "enter the new root", "view";
     RaiseLoopback: "bring up the loopback interface", "network";
+    PrepareNetwork: "prepare the way to the allowed hosts at", "network";
     SetHostname: "set the host name", "namespaces";
     OpenTerminal: "open a terminal", "terminal";
     GuardInit: "guard the sandbox's init", "init";

@@ -221,6 +221,7 @@ fn isolation(plan: &Plan<'_>, cgroups: &Cgroups, has_quota: bool) -> Isolation {
         groups: if !plan.privileged && identity::has_groups() { Groups::Caller } else { Groups::None },
         network: match (plan.keeps_off_network(), plan.is_landlocked()) {
             (false, _) => NetworkFence::None,
+            (true, false) if plan.job.network.list().is_some() => NetworkFence::Allowlist,
             (true, false) => NetworkFence::Namespace,
             (true, true) => NetworkFence::Seccomp,
         },

@@ -11,6 +11,7 @@ use crate::command::{self, Pipes};
 use crate::failure::{At, Step, StepError};
 use crate::handoff::{Handoff, Ready};
 use crate::message::{News, Order, Report};
+use crate::network::{self, Pool};
 use crate::numbers::Numbers;
 use crate::plan::Plan;
 use crate::reach::Reach;
@@ -38,6 +39,8 @@ pub(crate) struct Inherited<'a> {
     pub(crate) state: &'a Path,
     /// The cgroup that the command is born in, on v2; given up then.
     pub(crate) command_group: Option<OwnedFd>,
+    /// The supervisor of a sandbox with a list of allowed hosts holds the other end.
+    pub(crate) network: Option<OwnedFd>,
 }
 
 impl Inherited<'_> {
@@ -46,7 +49,8 @@ impl Inherited<'_> {
         let trees = self.trees.iter().flatten().map(|tree| tree.mount.as_raw_fd());
         let lifeline = self.lifeline.map(|fd| fd.as_raw_fd());
         let group = self.command_group.as_ref().map(OwnedFd::as_raw_fd);
-        trees.chain(lifeline).chain(group).chain([self.socket.as_raw_fd()])
+        let network = self.network.as_ref().map(OwnedFd::as_raw_fd);
+        trees.chain(lifeline).chain(group).chain(network).chain([self.socket.as_raw_fd()])
     }
 }
 
@@ -77,7 +81,7 @@ fn live(
     pipes: Pipes,
     status: &mut Option<OwnedFd>,
 ) -> Result<Infallible, StepError> {
-    let Inherited { socket, lifeline, trees, state, command_group } = inherited;
+    let Inherited { socket, lifeline, trees, state, command_group, network: supervisor } = inherited;
     // Where init is and everything that it forks, so that pivot_root takes both along to the new root.
     file::chdir(c"/").at(Step::EnterRoot, "/")?;
     // What no exec may ever give; whatever is held now stays. The command's process inherits it.
@@ -85,7 +89,7 @@ fn live(
     let (handoff, theirs) = Handoff::pair()?;
     let command = match process::clone3(0, command_group.as_ref().map(AsFd::as_fd)).at(Step::StartCommand, "")? {
         Fork::Child => {
-            drop((handoff, socket, trees));
+            drop((handoff, socket, trees, supervisor));
             command::run(plan, pipes, status.take(), &theirs)
         }
         Fork::Parent(pid, _pidfd) => pid,
@@ -115,6 +119,7 @@ fn live(
         let network = handoff.receive_network()?;
         process::setns(network.as_fd(), libc::CLONE_NEWNET).at(Step::MakeNamespaces, "net")?;
     }
+    let pool = network::prepare(plan, supervisor)?;
     process::sethostname(etc::HOSTNAME).at(Step::SetHostname, etc::HOSTNAME)?;
     hand_out_workspace(plan, socket.as_fd())?;
     if plan.job.limits.memory_bytes != Limit::Max && !held.memory {
@@ -134,7 +139,7 @@ fn live(
     drop(handoff);
     *status = None;
     let reach = Reach::Namespace;
-    serve(plan, Served { command, socket, lifeline, signals, numbers: Some(numbers), gauge, reach })
+    serve(plan, Served { command, socket, lifeline, signals, numbers: Some(numbers), gauge, reach, pool })
 }
 
 /// The runner's word that the ground is laid.
@@ -239,17 +244,18 @@ pub(crate) struct Served<'a> {
     pub(crate) numbers: Option<Numbers>,
     pub(crate) gauge: Vec<OwnedFd>,
     pub(crate) reach: Reach,
+    pub(crate) pool: Option<Pool>,
 }
 
 /// Waits for the command's end, for orders, and for the death of those who own the sandbox. Whichever comes, all that
 /// is left is killed at its end.
 pub(crate) fn serve(plan: &Plan<'_>, served: Served<'_>) -> ! {
-    let Served { command, socket, lifeline, signals, mut numbers, gauge, reach } = served;
+    let Served { command, socket, lifeline, signals, mut numbers, gauge, reach, mut pool } = served;
     let mut fds = vec![poll::entry(signals.as_fd(), libc::POLLIN), poll::entry(socket.as_fd(), libc::POLLIN)];
-    if let Some(lifeline) = lifeline {
-        // The runner reads the lifeline; we only want to know that the other end is closed.
-        fds.push(poll::entry(lifeline, libc::POLLRDHUP));
-    }
+    // The runner reads the lifeline; we only want to know that the other end is closed. A number of -1 is skipped.
+    let none = libc::pollfd { fd: -1, events: 0, revents: 0 };
+    fds.push(lifeline.map_or(none, |lifeline| poll::entry(lifeline, libc::POLLRDHUP)));
+    fds.push(pool.as_ref().map_or(none, Pool::entry));
     let mut end = None;
     let mut is_orphaned = false;
     loop {
@@ -272,9 +278,12 @@ pub(crate) fn serve(plan: &Plan<'_>, served: Served<'_>) -> ! {
         if fds[1].revents != 0 && !obey(command, &socket) {
             break;
         }
-        if fds.get(2).is_some_and(|fd| fd.revents & (libc::POLLHUP | libc::POLLRDHUP | libc::POLLERR) != 0) {
+        if fds[2].revents & (libc::POLLHUP | libc::POLLRDHUP | libc::POLLERR) != 0 {
             is_orphaned = true;
             break;
+        }
+        if fds[3].revents != 0 && pool.as_mut().is_some_and(|pool| !pool.turn()) {
+            fds[3] = none;
         }
     }
     let reading = gauge::read(&gauge);

@@ -15,10 +15,12 @@ pub use contract::isolation::{
     CgroupVersion, Groups, Isolation, Lifetime, Mechanism, Mode, NetworkFence, Requirement, WorkspaceFiles,
     WorkspaceMechanism,
 };
-pub use contract::job::{FileEntry, Job, JobError, Mount, Network, Root, Seccomp};
+pub use contract::job::{FileEntry, Job, JobError, Mount, Root, Seccomp};
 pub use contract::limit::{Limit, Limits};
+pub use contract::network::{AddressRange, AllowList, NAME_SERVER, Network, Rule, STAND_INS, normal_name};
 pub use contract::options::{ControlMessage, RunnerOptions};
-pub use contract::outcome::{Failure, MemoryUse, Outcome, Status, Usage};
+pub use contract::outcome::{Connection, Failure, MemoryUse, Outcome, RefusalReason, Status, Usage};
+pub use contract::relay::{MOST_LISTENERS, RelayMessage};
 pub use contract::text::{AbsolutePath, Argv, Cwd, Environment, InvalidValue, SandboxId, User, WorkspacePath};
 pub use contract::workspace::{Layers, MAX_LAYERS, Workspace};
 

@@ -22,6 +22,7 @@ mod init;
 mod landlocked;
 mod leash;
 mod message;
+mod network;
 mod numbers;
 mod owners;
 mod plan;

@@ -156,7 +156,7 @@ impl<'a> Plan<'a> {
 
     /// Whether the host's network is closed to the command.
     pub(crate) fn keeps_off_network(&self) -> bool {
-        self.job.network == Network::None
+        self.job.network != Network::Host
     }
 
     /// Whether the command is confined without namespaces.

@@ -37,6 +37,13 @@ pub(crate) fn run(
     // From here on SIGTERM and SIGINT wait until they can be told as what they are, and what was made is taken away.
     let signals = signal::signalfd(&[libc::SIGTERM, libc::SIGINT]).at(Step::MakePipe, "signals")?;
     let plan = Plan::new(job, terminal, landlock, start, descriptors.held.is_some())?;
+    if job.network.list().is_some() && descriptors.network.is_none() {
+        return Err(Failure::new(
+            "needs_supervisor",
+            "a list of allowed hosts needs a supervisor, which relays the connections",
+        )
+        .with_hint("run the job by `pinfold run --json`, or through the library"));
+    }
     let destination = job.artifacts.as_ref().map(|artifacts| Destination::open(job, artifacts)).transpose()?;
     let state = State::open()?;
     state.sweep()?;
@@ -102,14 +109,14 @@ impl Sandbox<'_> {
             Fork::Child => {
                 // Ends that stayed open here would keep init from noticing the runner's death, and the reader of the
                 // runner's answer from seeing its end.
-                let Descriptors { lifeline, .. } = descriptors;
+                let Descriptors { lifeline, network, .. } = descriptors;
                 drop((socket, ends, signals, owned_by));
                 // The ground is the runner's to give back, never ours, so it is never dropped here.
                 std::mem::forget(ground);
                 let _none_left_open = descriptors::forget_standard();
                 let OtherEnds { socket, status, stdin, stdout, stderr } = others;
                 let (lifeline, state) = (lifeline.as_ref().map(AsFd::as_fd), self.state.path());
-                let inherited = Inherited { socket, lifeline, trees: inherited_trees, state, command_group };
+                let inherited = Inherited { socket, lifeline, trees: inherited_trees, state, command_group, network };
                 let pipes = Pipes { stdin, stdout, stderr };
                 if self.plan.is_landlocked() {
                     landlocked::run(self.plan, inherited, pipes, status)

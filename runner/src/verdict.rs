@@ -51,6 +51,8 @@ pub(crate) fn outcome(
         isolation: ground.isolation.clone(),
         artifacts: Vec::new(),
         artifact_errors: Vec::new(),
+        connections: Vec::new(),
+        connections_omitted: 0,
         error: None,
     };
     Ok((outcome, streams.workspace, streams.owners))

@@ -23,7 +23,7 @@ pub(crate) struct LogsOptions {
     /// Print JSON objects, one a line
     ///
     /// `{"time_ms", "exec", "event", "text", "truncated"}`; `event` is `started`, `begun`, `stdout`, `stderr`, `ended`,
-    /// `dropped` or `stopped`, `exec` is null for what is about the sandbox, a `text` that is not UTF-8 is
+    /// `connection`, `dropped` or `stopped`, `exec` is null for what is about the sandbox, a `text` that is not UTF-8 is
     /// `{"base64": "…"}`, `truncated` is there where it is true. Later keys are added.
     #[arg(long)]
     json: bool,

@@ -1,7 +1,7 @@
 //! The values of options as people type them: sizes, times, variables and mounts. What a value may be in a job is the
 //! contract's to say; here is only the spelling.
 
-use pinfold::{AbsolutePath, ByteSize, InvalidValue, Limit, Limits, Mount};
+use pinfold::{AbsolutePath, AllowList, ByteSize, InvalidValue, Limit, Limits, Mount, Network};
 use std::path::{Path, PathBuf};
 
 /// `512M`, `1G`, `4096`: a size in bytes, or `max`.
@@ -40,6 +40,23 @@ pub(crate) fn cpus(text: &str) -> Result<Limit<f64>, String> {
     match text.parse::<f64>() {
         Ok(cpus) if cpus.is_finite() => Ok(Limit::At(cpus)),
         _ => Err("a number of CPUs is needed, such as `2` or `0.5`, or `max`".to_owned()),
+    }
+}
+
+/// `none`, `host`, or `allow=example.org,*.example.com:443`.
+pub(crate) fn network(text: &str) -> Result<Network, String> {
+    match (text, text.strip_prefix("allow=")) {
+        ("none", _) => Ok(Network::None),
+        ("host", _) => Ok(Network::Host),
+        (_, Some(list)) => {
+            let rules = list.split(',').map(str::trim).filter(|rule| !rule.is_empty()).map(str::parse);
+            let rules = rules.collect::<Result<_, InvalidValue>>().map_err(|error| error.to_string())?;
+            AllowList::new(rules).map(Network::Allow).map_err(|error| error.to_string())
+        }
+        _ => Err(
+            "it must be `none`, `host`, or `allow=` with hosts after it, such as `allow=example.org,*.example.com:443`"
+                .to_owned(),
+        ),
     }
 }
 

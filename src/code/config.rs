@@ -3,7 +3,7 @@
 use super::request::or_default;
 use super::time;
 use super::validator::Policy;
-use pinfold_runner::Mount;
+use pinfold_runner::{AllowList, InvalidValue, Mount, Network};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,9 +41,9 @@ pub struct CodeConfig {
     pub max_cpu_percent: Option<f64>,
     /// How many processes and threads it may have.
     pub max_processes: u64,
-    /// Whether it has the host's network.
+    /// Whether it has the host's network, as long as `allowed_hosts` is empty.
     pub network_enabled: bool,
-    /// The hosts that it may reach.
+    /// The hosts that it may connect to, and no others, as in a job's `{"allow": […]}`.
     #[serde(deserialize_with = "or_default")]
     pub allowed_hosts: Vec<String>,
     /// How much is kept of each of stdout and stderr, in bytes; 0 is the default of 1 MiB.
@@ -97,6 +97,19 @@ impl CodeConfig {
             mounts.push(Mount { source, target, writable });
         }
         Ok(mounts)
+    }
+
+    /// The network that a program has.
+    ///
+    /// # Errors
+    /// The first of the `allowed_hosts` that is none.
+    pub fn network(&self) -> Result<Network, String> {
+        if self.allowed_hosts.is_empty() {
+            return Ok(if self.network_enabled { Network::Host } else { Network::None });
+        }
+        let told = |error: InvalidValue| format!("allowed_hosts: {error}");
+        let rules = self.allowed_hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>().map_err(told)?;
+        AllowList::new(rules).map(Network::Allow).map_err(told)
     }
 
     /// The smaller of the two times that are there.
@@ -157,6 +170,22 @@ mod tests {
         assert_eq!(json["allowed_languages"], serde_json::json!(["python", "javascript"]));
         assert!(serde_json::from_str::<CodeConfig>(r#"{"allowed_langauges": []}"#).is_err());
         assert_eq!(serde_json::from_str::<CodeConfig>(r#"{"mode": "native"}"#).unwrap().mode, ExecutionMode::Process);
+    }
+
+    #[test]
+    fn hosts_are_none_all_or_those_that_are_named() {
+        let config = |network_enabled, hosts: &[&str]| CodeConfig {
+            network_enabled,
+            allowed_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            ..CodeConfig::default()
+        };
+        assert_eq!(config(false, &[]).network(), Ok(Network::None));
+        assert_eq!(config(true, &[]).network(), Ok(Network::Host));
+        for network_enabled in [false, true] {
+            let network = config(network_enabled, &["example.org", "*.example.com:443"]).network().unwrap();
+            assert_eq!(network.list().unwrap().ports_of("a.example.com"), [443]);
+        }
+        assert!(config(false, &["http://example.org"]).network().unwrap_err().starts_with("allowed_hosts: "));
     }
 
     #[test]

@@ -43,9 +43,7 @@ impl Executor {
             ExecutionMode::Process if config.enable_process_backend => Some(Arc::new(ProcessBackend::new())),
             ExecutionMode::Process | ExecutionMode::Wasm => None,
         };
-        let mut executor = Self::checked(config, languages)?;
-        executor.backend = backend;
-        Ok(executor)
+        Self::checked(config, languages, backend)
     }
 
     /// An executor with a backend of the caller's own, whatever mode the configuration names.
@@ -57,19 +55,22 @@ impl Executor {
         languages: Languages,
         backend: Arc<dyn Backend>,
     ) -> Result<Self, CodeError> {
-        Ok(Self { backend: Some(backend), ..Self::checked(config, languages)? })
+        Self::checked(config, languages, Some(backend))
     }
 
-    fn checked(config: CodeConfig, languages: Languages) -> Result<Self, CodeError> {
+    fn checked(config: CodeConfig, languages: Languages, backend: Option<Arc<dyn Backend>>) -> Result<Self, CodeError> {
         config.mounts().map_err(CodeError::InvalidValue)?;
-        if !config.allowed_hosts.is_empty() {
-            return Err(CodeError::Unsupported("allowed_hosts".to_owned()));
+        let network = config.network().map_err(CodeError::InvalidValue)?;
+        if network.list().is_some() && backend.as_ref().is_some_and(|backend| !backend.isolates()) {
+            return Err(CodeError::Unsupported(
+                "allowed_hosts without isolation: only a sandbox holds them".to_owned(),
+            ));
         }
         if let Some(unknown) = config.allowed_languages.iter().find(|name| languages.get(name).is_none()) {
             return Err(CodeError::UnknownLanguage(unknown.clone()));
         }
         let (counter, validator, located) = (Counter::default(), Validator::default(), Arc::default());
-        Ok(Self { config: Arc::new(config), languages, backend: None, counter, validator, located })
+        Ok(Self { config: Arc::new(config), languages, backend, counter, validator, located })
     }
 
     /// Runs a piece of code. A program that fails, is ended, or doesn't compile is a result.

@@ -11,7 +11,7 @@ use super::scratch::{Place, Scratch};
 use crate::pinfold::Pinfold;
 use crate::stdio::Stdio;
 use pinfold_runner::{
-    AbsolutePath, Argv, Artifacts, FileEntry, InvalidValue, Job, Limit, Mount, Network, Outcome, SandboxId, Status,
+    AbsolutePath, Argv, Artifacts, FileEntry, InvalidValue, Job, Limit, Mount, Outcome, SandboxId, Status,
     WorkspacePath,
 };
 use std::io;
@@ -101,9 +101,7 @@ impl NamespaceBackend {
     ) -> Result<Phased, CodeError> {
         let (start, mut job) = (Instant::now(), self.job(task, task.run(PROGRAM))?);
         job.stdin = task.stdin.clone();
-        if task.config.network_enabled {
-            job.network = Network::Host;
-        }
+        job.network = task.config.network().map_err(CodeError::InvalidValue)?;
         if let Some(place) = place {
             let (source, target) = (utf8(&place.path().join(OUTPUT))?, PROGRAM.to_owned());
             job.mounts.push(mount(source, target)?);

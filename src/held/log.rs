@@ -39,6 +39,8 @@ pub enum LogEvent {
     Stderr,
     /// A command has ended: how.
     Ended,
+    /// A connection to a host of the sandbox's list has ended, or one was refused: which.
+    Connection,
     /// Older lines were dropped, since the log was full.
     Dropped,
     /// The sandbox has ended: why.
@@ -54,6 +56,7 @@ impl LogEvent {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
             Self::Ended => "ended",
+            Self::Connection => "connection",
             Self::Dropped => "dropped",
             Self::Stopped => "stopped",
         }

@@ -1,19 +1,20 @@
 //! From an order to a sandbox that takes commands, and from its end to nothing.
 
 use super::activity::Activity;
+use super::connections;
 use super::link::Link;
 use super::log::{Log, word};
 use super::serve::{self, Keeper};
 use crate::checkpoint;
 use crate::held::order::{Answer, Order};
 use crate::held::runtime::{self, Runtime};
-use crate::held::wire::Connection;
+use crate::held::wire;
 use crate::held::{Error, LogEvent, Process, Record, log_files};
 use crate::workspace::key::Key;
 use crate::workspace::record::milliseconds;
 use crate::workspace::{InUse, Store};
 use crate::{Pinfold, Sandbox};
-use pinfold_runner::{Failure, Job, Limit, MAX_JOB_BYTES, Notice, Outcome, SandboxId, Status};
+use pinfold_runner::{Connection, Failure, Job, Limit, MAX_JOB_BYTES, Notice, Outcome, SandboxId, Status};
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
 use std::io::{Read, Write};
@@ -25,6 +26,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
@@ -95,7 +97,7 @@ fn accept(starter: &mut UnixStream, dir: OwnedFd, lock: OwnedFd) -> Result<Post,
 
 async fn keep(post: Post, mut starter: UnixStream) -> ExitCode {
     let begun = begin(&post).await;
-    let Begun { keeper, mut sandbox, listener, workspace } = match begun {
+    let Begun { keeper, mut sandbox, listener, workspace, mut heard } = match begun {
         Ok(begun) => begun,
         Err(error) => {
             clean(&post);
@@ -103,12 +105,23 @@ async fn keep(post: Post, mut starter: UnixStream) -> ExitCode {
         }
     };
     tokio::task::spawn_local(serve::accept(keeper.clone(), listener));
+    let noted = tokio::task::spawn_local({
+        let keeper = keeper.clone();
+        async move {
+            while let Some(connection) = heard.recv().await {
+                connections::note(&keeper.log, &connection);
+            }
+        }
+    });
     if tell(&mut starter, &Answer::Started(Box::new(keeper.record.clone()))).is_err() {
         // Nobody knows that it is there.
         keeper.stop("its starter was gone before it was there");
     }
     drop(starter);
     let outcome = see_through(&keeper, &mut sandbox).await;
+    drop(sandbox);
+    // The last of them have ended with the sandbox, and nobody is left who could tell of more.
+    let _none_more = tokio::time::timeout(GRACE, noted).await;
     note_end(&keeper, &outcome);
     drop(workspace);
     clean(&post);
@@ -122,6 +135,8 @@ struct Begun {
     listener: Rc<UnixListener>,
     /// In use, so that nobody removes it.
     workspace: Option<InUse>,
+    /// Its connections, as they end.
+    heard: UnboundedReceiver<Connection>,
 }
 
 /// Starts the sandbox, and waits until it is there.
@@ -133,8 +148,9 @@ async fn begin(post: &Post) -> Result<Begun, Error> {
     let listener = Rc::new(listen_at(post)?);
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(|errno| Error::io("make a socket", errno))?;
-    let link = Link::new(Connection::new(ours).map_err(what("make a socket"))?);
-    let pinfold = Pinfold::builder().runner(&order.runner).max_sandboxes(1).grace(GRACE).build()?;
+    let link = Link::new(wire::Connection::new(ours).map_err(what("make a socket"))?);
+    let (observer, heard) = connections::listen();
+    let pinfold = Pinfold::builder().runner(&order.runner).max_sandboxes(1).grace(GRACE).observer(observer).build()?;
     let sandbox = pinfold.hold(job, theirs).await?;
     let runner = sandbox.runner();
     let (stopping, stop) = watch::channel(None);
@@ -160,7 +176,7 @@ async fn begin(post: &Post) -> Result<Begun, Error> {
         began: Instant::now(),
         stopping,
     };
-    Ok(Begun { keeper: Rc::new(keeper), sandbox, listener, workspace })
+    Ok(Begun { keeper: Rc::new(keeper), sandbox, listener, workspace, heard })
 }
 
 /// The workspace in which the sandbox is to work, if it is one of a store.

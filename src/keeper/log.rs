@@ -111,9 +111,9 @@ impl Log {
     }
 }
 
-/// A status as JSON has it.
-pub(crate) fn word(status: Status) -> String {
-    serde_json::to_value(status).ok().and_then(|word| Some(word.as_str()?.to_owned())).unwrap_or_default()
+/// A status or a reason as JSON has it.
+pub(crate) fn word(value: impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|word| Some(word.as_str()?.to_owned())).unwrap_or_default()
 }
 
 impl Open {

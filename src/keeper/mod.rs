@@ -6,6 +6,7 @@
 
 mod activity;
 mod boot;
+mod connections;
 mod exec;
 mod freeze;
 mod link;

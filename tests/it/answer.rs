@@ -15,7 +15,7 @@ fn a_result_has_exactly_the_fields_of_the_contract() {
         let json = &answer.json;
         assert_eq!(
             keys(json),
-            "artifact_errors artifacts error exit_code id isolation signal status stderr stderr_bytes stderr_truncated stdout \
+            "artifact_errors artifacts connections connections_omitted error exit_code id isolation signal status stderr stderr_bytes stderr_truncated stdout \
              stdout_bytes stdout_truncated usage version"
         );
         assert_eq!(

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test can't go on without has failed it")]
 
+mod allowlist; // sandboxes that reach the hosts of a list: servers, clients, attacks
 mod answer; // the result, field by field
 mod artifacts; // what comes out of a workspace, what doesn't, and why
 mod checkpoints; // workspaces that go back to what they were, and threads of states

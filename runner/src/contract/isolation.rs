@@ -72,6 +72,8 @@ pub enum WorkspaceFiles {
 pub enum NetworkFence {
     /// A network namespace of its own, network_namespaces(7).
     Namespace,
+    /// A network namespace of its own, and a list of hosts to which the supervisor relays connections.
+    Allowlist,
     /// A seccomp filter that refuses every socket but Unix ones.
     Seccomp,
     /// Nothing: it has the host's.

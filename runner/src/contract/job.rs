@@ -5,6 +5,7 @@ use super::artifact::Artifacts;
 use super::content::Content;
 use super::isolation::{Mode, Requirement};
 use super::limit::Limits;
+use super::network::Network;
 use super::text::{AbsolutePath, Argv, Cwd, Environment, InvalidValue, SandboxId, User, WorkspacePath, refuse};
 use super::workspace::Workspace;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -328,15 +329,4 @@ pub struct Mount {
     /// Whether it may be written to.
     #[serde(default)]
     pub writable: bool,
-}
-
-/// Which network the command has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// A network namespace of its own with only loopback, up.
-    #[default]
-    None,
-    /// The host's.
-    Host,
 }

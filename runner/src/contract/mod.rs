@@ -7,8 +7,10 @@ pub mod held;
 pub mod isolation;
 pub mod job;
 pub mod limit;
+pub mod network;
 pub mod options;
 pub mod outcome;
+pub mod relay;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -18,6 +18,9 @@ pub struct RunnerOptions {
     pub terminal: Option<(u16, u16)>,
     /// The runner's end of the socket of a held sandbox (`contract::held`); the job on stdin has no command then.
     pub held: Option<RawFd>,
+    /// A socket that keeps messages whole (SOCK_SEQPACKET), through which the supervisor gets what it needs to relay the
+    /// connections of a job with a list of allowed hosts. Such a job can't be done without it.
+    pub network: Option<RawFd>,
     /// Show layers as one directory: a request on stdin, which is a socket, is answered there by a descriptor.
     pub view: bool,
     /// Sweep what crashed runners left behind, and end without reading a job.
@@ -34,6 +37,7 @@ impl RunnerOptions {
             ("--stdout", self.stdout),
             ("--stderr", self.stderr),
             ("--held", self.held),
+            ("--network", self.network),
         ] {
             if let Some(fd) = fd {
                 args.push(format!("{name}={fd}"));
@@ -65,6 +69,7 @@ impl RunnerOptions {
                 ("--stdout", Some(value)) => options.stdout = Some(descriptor(name, value)?),
                 ("--stderr", Some(value)) => options.stderr = Some(descriptor(name, value)?),
                 ("--held", Some(value)) => options.held = Some(descriptor(name, value)?),
+                ("--network", Some(value)) => options.network = Some(descriptor(name, value)?),
                 ("--terminal", Some(value)) => options.terminal = Some(size(value)?),
                 ("--view", None) => options.view = true,
                 ("--sweep", None) => options.sweep = true,

@@ -40,6 +40,13 @@ pub struct Outcome {
     /// The paths that were not, and why.
     #[serde(default)]
     pub artifact_errors: Vec<ArtifactError>,
+    /// With a list of allowed hosts: every connection, and every name that was asked for and refused; in the order in which they
+    /// began, up to some number.
+    #[serde(default)]
+    pub connections: Vec<Connection>,
+    /// How many there were beyond that number.
+    #[serde(default)]
+    pub connections_omitted: u64,
     /// Why, when `status` is `failed`.
     pub error: Option<Failure>,
 }
@@ -63,9 +70,44 @@ impl Outcome {
             isolation: Isolation::default(),
             artifacts: Vec::new(),
             artifact_errors: Vec::new(),
+            connections: Vec::new(),
+            connections_omitted: 0,
             error: Some(failure),
         }
     }
+}
+
+/// A connection out of a sandbox with a list of allowed hosts, or the attempt at one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The name that was asked for, or the address.
+    pub host: String,
+    /// The port; null where a name was refused before there was any talk of one.
+    pub port: Option<u16>,
+    /// Whether it was made.
+    pub allowed: bool,
+    /// What the sandbox got through it, in bytes.
+    pub bytes_in: u64,
+    /// What the sandbox sent through it, in bytes.
+    pub bytes_out: u64,
+    /// Why it was not made.
+    pub reason: Option<RefusalReason>,
+}
+
+/// Why a connection was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalReason {
+    /// The name is not on the list.
+    NotListed,
+    /// More names were asked for than one sandbox can have.
+    TooMany,
+    /// The name leads nowhere: it could not be resolved.
+    Unresolved,
+    /// The name leads to an address that no list covers: loopback, private, link-local and their kin.
+    Address,
+    /// The host did not take the connection.
+    Unreachable,
 }
 
 /// How a job ended. The first cause for which Pinfold or the kernel killed the command decides.

@@ -8,10 +8,12 @@ use crate::command::write_file;
 use crate::failure::{At, Step, StepError};
 use crate::handoff::Handoff;
 use crate::init::{Begin, Inherited, await_begin, hand_out_places, receive_gauge};
+use crate::network::{self, Pool};
 use crate::plan::Plan;
 use crate::spent::Spent;
+use crate::sys::network::loopback_up;
 use crate::sys::process::{self, Fork};
-use crate::sys::{Errno, capability, file, network, poll, resource, seccomp, signal, socket, terminal};
+use crate::sys::{Errno, capability, file, poll, resource, seccomp, signal, socket, terminal};
 use crate::view::{self, etc};
 use crate::{fence, identity, rlimit};
 use pinfold_runner::{Limit, WORKSPACE, Workspace};
@@ -25,7 +27,7 @@ pub(crate) fn live(
     inherited: Inherited<'_>,
     status: &mut Option<OwnedFd>,
 ) -> Result<Infallible, StepError> {
-    let Inherited { socket, lifeline, trees, state, command_group } = inherited;
+    let Inherited { socket, lifeline, trees, state, command_group, network: supervisor } = inherited;
     file::chdir(c"/").at(Step::EnterRoot, "/")?;
     capability::empty_bounding_set().at(Step::GuardInit, "bounding set")?;
     // What commands inherit of a process's own, once for all of them.
@@ -36,7 +38,7 @@ pub(crate) fn live(
     let is_born_in_group = command_group.is_some();
     let scout = match process::clone3(0, command_group.as_ref().map(AsFd::as_fd)).at(Step::StartCommand, "")? {
         Fork::Child => {
-            drop((handoff, socket, trees));
+            drop((handoff, socket, trees, supervisor));
             scout(status.take(), &theirs, is_born_in_group)
         }
         Fork::Parent(pid, _pidfd) => pid,
@@ -69,8 +71,9 @@ pub(crate) fn live(
     drop(handoff);
     if plan.own_network() {
         process::unshare(libc::CLONE_NEWNET).at(Step::MakeNamespaces, "net")?;
-        network::loopback_up().at(Step::RaiseLoopback, "lo")?;
+        loopback_up().at(Step::RaiseLoopback, "lo")?;
     }
+    let pool = network::prepare(plan, supervisor)?;
     process::sethostname(etc::HOSTNAME).at(Step::SetHostname, etc::HOSTNAME)?;
     let workspace = file::open(WORKSPACE, libc::O_RDONLY | libc::O_DIRECTORY).at(Step::OpenWorkspace, WORKSPACE)?;
     if plan.job.limits.memory_bytes != Limit::Max && !held.memory {
@@ -85,7 +88,7 @@ pub(crate) fn live(
     serving.at(Step::OpenWorkspace, WORKSPACE)?;
     drop(workspace);
     *status = None;
-    let server = Server { plan, socket, signals, commands: BTreeMap::new() };
+    let server = Server { plan, socket, signals, commands: BTreeMap::new(), pool };
     server.serve(lifeline)
 }
 
@@ -132,6 +135,7 @@ struct Server<'a> {
     signals: OwnedFd,
     /// The commands whose first process lives or is still to be reaped, by its pid.
     commands: BTreeMap<i32, u64>,
+    pool: Option<Pool>,
 }
 
 impl Server<'_> {
@@ -139,18 +143,24 @@ impl Server<'_> {
     fn serve(mut self, lifeline: Option<BorrowedFd<'_>>) -> ! {
         let signals = poll::entry(self.signals.as_fd(), libc::POLLIN);
         let mut fds = vec![signals, poll::entry(self.socket.as_fd(), libc::POLLIN)];
-        fds.extend(lifeline.map(|lifeline| poll::entry(lifeline, libc::POLLRDHUP)));
+        // A number of -1 is skipped.
+        let none = libc::pollfd { fd: -1, events: 0, revents: 0 };
+        fds.push(lifeline.map_or(none, |lifeline| poll::entry(lifeline, libc::POLLRDHUP)));
+        fds.push(self.pool.as_ref().map_or(none, Pool::entry));
         let mut buffer = vec![0; LONGEST_ORDER];
         loop {
             if poll::poll(&mut fds, None).is_err() {
                 break;
             }
             let is_gone = |fd: &libc::pollfd| fd.revents & (libc::POLLHUP | libc::POLLRDHUP | libc::POLLERR) != 0;
-            if fds.get(2).is_some_and(is_gone) || fds[1].revents != 0 && !self.obey(&mut buffer) {
+            if is_gone(&fds[2]) || fds[1].revents != 0 && !self.obey(&mut buffer) {
                 break;
             }
             if fds[0].revents != 0 {
                 self.reap();
+            }
+            if fds[3].revents != 0 && self.pool.as_mut().is_some_and(|pool| !pool.turn()) {
+                fds[3] = none;
             }
         }
         process::exit_now(0)

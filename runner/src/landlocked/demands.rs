@@ -30,6 +30,12 @@ pub(crate) fn check(job: &Job, has_terminal: bool, abi: Option<u32>, own: Option
             "leave `user` out: without a user namespace nobody can be given another id",
         );
     }
+    if job.network.list().is_some() {
+        return refuse(
+            "`network` can't be a list",
+            "use `none` or `host`: a list of allowed hosts needs a network namespace, as the mode \"namespaces\" has",
+        );
+    }
     if job.limits.tmp_bytes.is_some() || job.limits.shm_bytes != Limits::default().shm_bytes {
         return refuse(
             "`tmp_bytes` and `shm_bytes` can't be held",

@@ -20,7 +20,7 @@ const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random"
 pub(super) fn restrict(plan: &Plan<'_>, places: &Places) -> Result<(), StepError> {
     let abi = plan.landlock.ok_or(Errno(libc::EOPNOTSUPP)).at(Step::RestrictPaths, "")?;
     // The filter refuses every such socket; this is the second lock on that door.
-    let fence = Fence::new(abi, plan.job.network == Network::None)?;
+    let fence = Fence::new(abi, plan.keeps_off_network())?;
     let names = NAMES.into_iter().chain((plan.job.network == Network::Host).then_some("/etc/resolv.conf"));
     for path in host_paths().chain(names) {
         allow_if_there(&fence, path, Access::Run)?;

@@ -71,7 +71,7 @@ fn live(
     drop(handoff);
     *status = None;
     let reach = if plan.privileged { Reach::User(ids.uid) } else { Reach::Descendants };
-    init::serve(plan, Served { command, socket, lifeline, signals, numbers: None, gauge, reach })
+    init::serve(plan, Served { command, socket, lifeline, signals, numbers: None, gauge, reach, pool: None })
 }
 
 /// Only who has CAP_SETPCAP may; with no_new_privs, exec gives the others nothing either (capabilities(7)).

@@ -4,7 +4,7 @@
 use super::{View, shares_network};
 use crate::failure::StepError;
 use crate::sys::file;
-use pinfold_runner::{Job, Root};
+use pinfold_runner::{Job, NAME_SERVER, Root};
 use std::os::fd::AsFd;
 
 /// The name of every sandbox's machine.
@@ -15,7 +15,7 @@ const HOSTS: &str = "127.0.0.1\tlocalhost\n127.0.1.1\tpinfold\n::1\tlocalhost ip
 pub(super) fn build(view: &View, job: &Job) -> Result<(), StepError> {
     // An image brings its own `/etc`, read-only and whole.
     if job.root != Root::Host {
-        return Ok(());
+        return job.network.list().map_or(Ok(()), |_| view.cover("etc/resolv.conf", "run/resolv.conf", &resolv_conf()));
     }
     let (uid, gid) = (job.user.uid, job.user.gid);
     let name = user_name(uid);
@@ -36,7 +36,15 @@ pub(super) fn build(view: &View, job: &Job) -> Result<(), StepError> {
             view.make_file("etc/resolv.conf", &text)?;
         }
     }
+    if job.network.list().is_some() {
+        view.make_file("etc/resolv.conf", &resolv_conf())?;
+    }
     Ok(())
+}
+
+/// Where a sandbox with a list of allowed hosts asks for names. The answer may take as long as somebody needs to allow one.
+fn resolv_conf() -> Vec<u8> {
+    format!("nameserver {NAME_SERVER}\noptions timeout:5 attempts:5\n").into_bytes()
 }
 
 /// What the user is called inside.

@@ -224,6 +224,17 @@ impl View {
         mount::move_mount(tree.mount.as_fd(), place.as_fd(), c"").at(Step::Attach, &tree.target)
     }
 
+    /// Puts a file of ours, made at `own`, over a file of an image's.
+    fn cover(&self, path: &str, own: &str, bytes: &[u8]) -> Result<(), StepError> {
+        self.make_file(own, bytes)?;
+        let name = sys::c_string(own).at(Step::MakeEntry, own)?;
+        let shown = format!("/{path}");
+        let mount = mount::open_tree(Some(self.root.as_fd()), &name).at(Step::CopyTree, &shown)?;
+        mount::set_attributes(mount.as_fd(), READ_ONLY, false).at(Step::Attach, &shown)?;
+        let place = self.place(path, false).at(Step::Attach, &shown)?;
+        mount::move_mount(mount.as_fd(), place.as_fd(), c"").at(Step::Attach, &shown)
+    }
+
     fn place(&self, path: &str, is_directory: bool) -> Result<OwnedFd, Errno> {
         let root = self.root.as_fd();
         let target = sys::c_string(path)?;

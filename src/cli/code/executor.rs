@@ -3,7 +3,7 @@
 use crate::cli::value;
 use clap::Args;
 use pinfold::code::{CodeConfig, CodeError, Executor, Languages, Level};
-use pinfold::{Limit, Limits, Pinfold};
+use pinfold::{AllowList, Limit, Limits, Network, Pinfold};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,10 +46,11 @@ pub(crate) struct ExecutorOptions {
     #[arg(long, value_name = "SIZE", help_heading = "Bounds", value_parser = output)]
     output: Option<Limit<u64>>,
 
-    /// Network: none or host (default: none)
-    #[arg(long, value_name = "NET", help_heading = "Bounds", hide_possible_values = true,
-        value_parser = clap::builder::PossibleValuesParser::new(["none", "host"]))]
-    net: Option<String>,
+    /// Network: none, host or allow=HOST,… (default: none)
+    ///
+    /// As of `pinfold run`: with `allow=` only the hosts that follow can be connected to.
+    #[arg(long, value_name = "NET", help_heading = "Bounds", value_parser = value::network)]
+    net: Option<Network>,
 
     /// Show a path of the host, read-only (repeatable)
     #[arg(long, value_name = "SRC[:DST]", help_heading = "Bounds", value_parser = |text: &str| value::mount(text, false))]
@@ -110,7 +111,9 @@ impl ExecutorOptions {
             config.max_output_bytes = output.value().unwrap_or(1 << 30);
         }
         if let Some(net) = &self.net {
-            config.network_enabled = net == "host";
+            config.network_enabled = *net == Network::Host;
+            let rules = net.list().map(AllowList::rules).unwrap_or_default();
+            config.allowed_hosts = rules.iter().map(ToString::to_string).collect();
         }
         for mount in &self.ro {
             config.mount_paths.insert(mount.source.as_str().to_owned(), mount.target.as_str().to_owned());

@@ -54,12 +54,13 @@ pub(in crate::cli) struct SandboxOptions {
     #[arg(long, value_name = "K=V", help_heading = "View")]
     pub(in crate::cli) env: Vec<String>,
 
-    /// Network: none or host (default: none)
+    /// Network: none, host or allow=HOST,… (default: none)
     ///
-    /// `none` has only a loopback of its own; `host` is the host's network, with all that listens there.
-    #[arg(long, value_name = "NET", help_heading = "View", hide_possible_values = true,
-        value_parser = clap::builder::PossibleValuesParser::new(["none", "host"]))]
-    pub(in crate::cli) net: Option<String>,
+    /// `none` has only a loopback of its own; `host` is the host's network, with all that listens there. With `allow=` only
+    /// the hosts that follow can be connected to: names, `*.` for all below one, addresses, CIDR blocks; each with a port, or
+    /// at 80 and 443. For example: `--net allow=example.org,*.example.com:443,10.1.2.3:5432`.
+    #[arg(long, value_name = "NET", help_heading = "View", value_parser = value::network)]
+    pub(in crate::cli) net: Option<Network>,
 
     /// Who the command is inside (default: 1000:1000)
     ///
@@ -186,6 +187,6 @@ pub(in crate::cli) struct SandboxOptions {
 impl SandboxOptions {
     /// The network, which is none unless asked for.
     pub(in crate::cli) fn network(&self) -> Network {
-        if self.net.as_deref() == Some("host") { Network::Host } else { Network::None }
+        self.net.clone().unwrap_or_default()
     }
 }

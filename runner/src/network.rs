@@ -1,0 +1,88 @@
+//! The sandbox's own network namespace. Where the job has a list of allowed hosts, it also has addresses that stand for them, and
+//! the supervisor gets what it takes to answer there (`contract::relay`).
+
+use crate::failure::{At, Step, StepError};
+use crate::plan::Plan;
+use crate::sys::{network, poll, resource, socket};
+use pinfold_runner::{AddressRange, AllowList, MOST_LISTENERS, NAME_SERVER, RelayMessage, STAND_INS};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// How many descriptors go into one message: as many as a supervisor takes at once.
+const AT_ONCE: usize = 8;
+
+/// Sockets without a name that are the supervisor's for the asking. They are made while init may still make some.
+pub(crate) struct Pool {
+    supervisor: OwnedFd,
+    sockets: Vec<OwnedFd>,
+}
+
+/// Prepares the namespace that this process is in, which needs rights in it.
+pub(crate) fn prepare(plan: &Plan<'_>, supervisor: Option<OwnedFd>) -> Result<Option<Pool>, StepError> {
+    let (Some(list), Some(supervisor)) = (plan.job.network.list(), supervisor) else { return Ok(None) };
+    // On a loopback interface a whole block is local with its first address: RTN_LOCAL in fib_add_ifaddr of the kernel.
+    add(NAME_SERVER.into(), STAND_INS.prefix())?;
+    for range in list.fixed_ranges() {
+        add_range(range)?;
+    }
+    let name_server = UdpSocket::bind((NAME_SERVER, 53)).at(Step::PrepareNetwork, "the name server")?;
+    name_server.set_nonblocking(true).at(Step::PrepareNetwork, "the name server")?;
+    hand_over(&supervisor, RelayMessage::NameServer, &[name_server.into()])?;
+    for listeners in listen(list)?.chunks(AT_ONCE) {
+        hand_over(&supervisor, RelayMessage::Fixed, listeners)?;
+    }
+    resource::lift(libc::RLIMIT_NOFILE).at(Step::PrepareNetwork, "open files")?;
+    let make = |_| network::tcp_socket().at(Step::PrepareNetwork, "a socket");
+    let sockets = (0..MOST_LISTENERS).map(make).collect::<Result<_, _>>()?;
+    Ok(Some(Pool { supervisor, sockets }))
+}
+
+fn add(address: IpAddr, prefix: u8) -> Result<(), StepError> {
+    network::add_loopback_address(address, prefix).at(Step::PrepareNetwork, address.to_string())
+}
+
+/// Each address as one of its own: in a block the last one would be for broadcasts.
+fn add_range(range: AddressRange) -> Result<(), StepError> {
+    if range.first().is_loopback() {
+        return Ok(());
+    }
+    range.addresses().try_for_each(|address| add(address, if address.is_ipv4() { 32 } else { 128 }))
+}
+
+fn listen(list: &AllowList) -> Result<Vec<OwnedFd>, StepError> {
+    let listen = |address: &SocketAddr| {
+        let listener = TcpListener::bind(address).at(Step::PrepareNetwork, address.to_string())?;
+        listener.set_nonblocking(true).at(Step::PrepareNetwork, address.to_string())?;
+        Ok(listener.into())
+    };
+    list.fixed().iter().map(listen).collect()
+}
+
+fn hand_over(supervisor: &OwnedFd, message: RelayMessage, sockets: &[OwnedFd]) -> Result<(), StepError> {
+    let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+    socket::send(supervisor.as_fd(), &[message.encode()], &sockets).at(Step::PrepareNetwork, "the supervisor")
+}
+
+impl Pool {
+    /// What to wait for.
+    pub(crate) fn entry(&self) -> libc::pollfd {
+        poll::entry(self.supervisor.as_fd(), libc::POLLIN)
+    }
+
+    /// Answers one request. False when the supervisor has closed, or says what can't be understood.
+    pub(crate) fn turn(&mut self) -> bool {
+        let mut byte = [0];
+        match socket::receive(self.supervisor.as_fd(), &mut byte) {
+            Ok((1, _)) if RelayMessage::decode(byte[0]) == Some(RelayMessage::Socket) => {}
+            _ => return false,
+        }
+        // It asks again only when it has the answer, so there is room: who does not read must not hold init up.
+        match self.sockets.pop() {
+            Some(socket) => {
+                let message = [RelayMessage::Socket.encode()];
+                socket::try_send(self.supervisor.as_fd(), &message, &[socket.as_fd()]).is_ok()
+            }
+            None => socket::try_send(self.supervisor.as_fd(), &[RelayMessage::NoSocket.encode()], &[]).is_ok(),
+        }
+    }
+}
