@@ -5,6 +5,7 @@ use super::message;
 use super::serve::Held;
 use crate::cgroup::Nested;
 use crate::failure::{At, Step};
+use crate::processes;
 use crate::sys::{Errno, file, pipe, socket};
 use pinfold_runner::{
     Ask, Failure, HeldFigures, Job, Limit, Limits, MAX_HELD_MESSAGE, Notice, Outcome, Status, WorkspaceMechanism,
@@ -210,7 +211,7 @@ impl Held<'_> {
             memory_bytes: groups.memory_bytes(),
             peak_memory_bytes: figures.peak_memory_bytes,
             memory: reading.map(|reading| reading.memory),
-            pids: groups.pids_now(),
+            pids: groups.pids_now().or_else(|| processes::count_below(self.init.pid)),
             workspace_bytes: self.workspace_bytes(),
             frozen: self.is_frozen,
         }
