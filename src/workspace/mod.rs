@@ -30,7 +30,7 @@
 mod checkpoints;
 mod compact;
 mod diff;
-mod error;
+pub(crate) mod error;
 mod export;
 pub(crate) mod file;
 mod flatten;
@@ -47,8 +47,7 @@ mod references;
 mod session;
 mod state;
 mod store;
-mod tar;
-mod tree;
+pub(crate) mod tree;
 mod unpack;
 mod using;
 mod view;

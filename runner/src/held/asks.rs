@@ -6,9 +6,11 @@ use super::serve::Held;
 use super::spare::Wanted;
 use crate::cgroup::Nested;
 use crate::failure::{At, Step};
+use crate::processes;
 use crate::sys::{Errno, file, socket};
 use pinfold_runner::{
-    Ask, Failure, HeldFigures, Job, Limit, Limits, MAX_HELD_MESSAGE, Notice, Outcome, Status, check_exec,
+    Ask, Failure, HeldFigures, Job, Limit, Limits, MAX_HELD_MESSAGE, Notice, Outcome, Status, WorkspaceMechanism,
+    check_exec,
 };
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -184,6 +186,13 @@ impl Held<'_> {
         }
     }
 
+    /// What the workspace holds. To look at all files would hold up the commands.
+    fn workspace_bytes(&self) -> Option<u64> {
+        let own = self.ground.isolation.workspace == WorkspaceMechanism::Tmpfs;
+        let workspace = self.workspace.as_ref().filter(|_| own)?;
+        file::space(workspace.as_fd()).ok().map(|space| space.used_bytes)
+    }
+
     /// What is used now.
     fn figures(&self) -> HeldFigures {
         let groups = &self.ground.cgroups;
@@ -194,8 +203,8 @@ impl Held<'_> {
             memory_bytes: groups.memory_bytes(),
             peak_memory_bytes: figures.peak_memory_bytes,
             memory: reading.map(|reading| reading.memory),
-            pids: groups.pids_now(),
-            workspace_bytes: None,
+            pids: groups.pids_now().or_else(|| processes::count_below(self.init.pid)),
+            workspace_bytes: self.workspace_bytes(),
             frozen: self.is_frozen,
         }
     }

@@ -1,9 +1,8 @@
 //! What dies with whom. Nothing stays behind in a sandbox's network for its connections, and these end with it.
 
 use super::{Server, allow, good, loopback, pinfold, python};
-use crate::held::finish;
 use crate::sandbox::{children, eventually, kill};
-use crate::support;
+use crate::support::{self, finish};
 use pinfold::{JobBuilder, Limit, Stdio};
 use std::io::Read;
 use std::process::{Command, Stdio as ProcessStdio};

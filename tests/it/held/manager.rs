@@ -1,6 +1,7 @@
 //! Many sandboxes in one program: the limit, turns, the search for idle ones, and the end.
 
 use super::{Home, wait};
+use crate::sandbox::eventually;
 use pinfold::held::{Deleted, Manager, ManagerSettings, Name, Spec, command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -38,6 +39,31 @@ fn the_limit_says_its_number_and_ends_with_a_sandbox() {
         assert_eq!(manager.shutdown(Duration::from_secs(30)).await, Vec::<String>::new());
     });
     home.is_clean();
+}
+
+#[test]
+fn what_a_crash_of_the_program_leaves_ends_by_itself() {
+    let home = Home::new();
+    wait(async {
+        let soon = Some(Duration::from_millis(300));
+        let settings = ManagerSettings { idle_timeout: Duration::from_millis(1), abandoned_after: soon, ..settings(9) };
+        let manager = Manager::new(home.sandboxes(), settings);
+        manager.create(spec("left")).await.unwrap();
+        let told = manager.create(spec("told").idle(Duration::from_secs(3600))).await.unwrap();
+        let mortal = manager.create(spec("mortal").ttl(Duration::from_secs(3600))).await.unwrap();
+        assert_eq!(told.record().spec.idle, Some(Duration::from_secs(3600)));
+        assert_eq!(mortal.record().spec.idle, None);
+        // Nobody looks for idle ones here; whoever asks for one that lives asks for no such end.
+        assert_eq!(manager.create(spec("told")).await.unwrap().id(), told.id());
+        assert_eq!(manager.stats().await.abandoned_after_ms, Some(300));
+        drop(manager);
+        let manager = Manager::new(home.sandboxes(), ManagerSettings { abandoned_after: None, ..settings });
+        assert_eq!(manager.create(spec("for-ever")).await.unwrap().record().spec.idle, None);
+        let day = Manager::new(home.sandboxes(), ManagerSettings::default());
+        assert_eq!(day.create(spec("a-day")).await.unwrap().record().spec.idle, Some(Duration::from_secs(86_400)));
+    });
+    eventually("the one that was left has ended", || !home.ok(&["ps"]).contains("left"));
+    assert_eq!(home.ok(&["ps"]).lines().count(), 5);
 }
 
 #[test]
@@ -137,6 +163,45 @@ fn a_shutdown_ends_all_at_once_and_starts_no_more() {
         assert_eq!(manager.create(spec("e")).await.unwrap_err().code(), "busy");
         assert_eq!(manager.operation("a").await.unwrap_err().code(), "busy");
         assert!(manager.stats().await.is_shutting_down);
+        assert_eq!(manager.shutdown(Duration::from_secs(30)).await, Vec::<String>::new());
+    });
+    home.is_clean();
+}
+
+#[test]
+fn a_shutdown_that_has_no_time_tells_who_survives_and_ends_them_all_the_same() {
+    let home = Home::new();
+    wait(async {
+        let manager = Manager::new(home.sandboxes(), settings(10));
+        for name in ["a", "b"] {
+            manager.create(spec(name)).await.unwrap();
+        }
+        assert_eq!(manager.shutdown(Duration::ZERO).await, ["a", "b"]);
+        while manager.stats().await.total_sandboxes > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    home.is_clean();
+}
+
+#[test]
+fn of_many_who_create_one_name_at_once_each_gets_the_same_and_it_takes_one_place() {
+    let home = Home::new();
+    wait(async {
+        let manager = Manager::new(home.sandboxes(), settings(1));
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let manager = manager.clone();
+            calls.spawn(async move { manager.create(spec("a")).await.unwrap().id().to_owned() });
+        }
+        let mut ids = calls.join_all().await;
+        ids.dedup();
+        assert_eq!((ids.len(), manager.stats().await.total_sandboxes), (1, 1));
+        // A deletion and a creation at once end in one sandbox or none, and never in one that nobody looks after.
+        let (deleted, created) = tokio::join!(manager.delete("a"), manager.create(spec("a")));
+        deleted.unwrap();
+        let lives = created.is_ok_and(|held| held.stats().is_ok());
+        assert!(lives || home.ok(&["ps"]).is_empty());
         assert_eq!(manager.shutdown(Duration::from_secs(30)).await, Vec::<String>::new());
     });
     home.is_clean();
