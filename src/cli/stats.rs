@@ -4,7 +4,7 @@ use super::exit::Exit;
 use super::held::{self, span};
 use super::workspace::list::{short, time};
 use clap::Args;
-use pinfold::held::{Sandboxes, Stats};
+use pinfold::held::{Error, Held, Sandboxes, Stats};
 use std::fmt::Write as _;
 
 /// Show what a sandbox does and uses now
@@ -20,14 +20,29 @@ pub(crate) struct StatsOptions {
     /// "workspace_bytes", "frozen"}}`. What can't be measured is null. Later keys are added.
     #[arg(long)]
     json: bool,
+    /// Don't look at the files of the workspace
+    ///
+    /// What it takes is told by looking at each of them, unless it lies in memory.
+    #[arg(long)]
+    no_size: bool,
 }
 
 pub(super) fn run(options: &StatsOptions) -> Exit {
-    match Sandboxes::new().get(&options.name).and_then(|held| held.stats()) {
+    match Sandboxes::new().get(&options.name).and_then(|held| stats(&held, !options.no_size)) {
         Ok(stats) if options.json => held::json(&stats),
         Ok(stats) => held::data(&lines(&stats)),
         Err(error) => held::refuse(error),
     }
+}
+
+/// With what the workspace takes.
+fn stats(held: &Held, with_size: bool) -> Result<Stats, Error> {
+    let mut stats = held.stats()?;
+    if let Some(figures) = stats.figures.as_mut().filter(|figures| with_size && figures.workspace_bytes.is_none()) {
+        figures.workspace_bytes =
+            held.workspace_usage().ok().filter(|usage| !usage.incomplete).map(|usage| usage.bytes);
+    }
+    Ok(stats)
 }
 
 fn lines(stats: &Stats) -> String {

@@ -7,6 +7,8 @@ use super::entry::Kind;
 use super::error::{Error, Reason};
 use super::names::names;
 use super::path::{Inside, c_string};
+use crate::workspace::Usage;
+use crate::workspace::tree::usage;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -76,6 +78,12 @@ impl Tree {
         tree.resolve.remove(ResolveFlags::NO_XDEV);
         tree.owner = None;
         Ok(tree)
+    }
+
+    /// What everything below takes on disk, while programs may be changing it. Nothing bounds how long that takes but the
+    /// number of files.
+    pub fn usage(&self) -> Usage {
+        usage(&[self.root()])
     }
 
     /// With other bounds than the usual ones.

@@ -5,7 +5,7 @@ use super::connect::{Line, PATIENCE};
 use super::error::Error;
 use super::wire::{Reply, Request};
 use crate::files::Tree;
-use crate::workspace::Store;
+use crate::workspace::{Store, Usage};
 use std::os::fd::OwnedFd;
 
 impl Held {
@@ -29,6 +29,14 @@ impl Held {
             Some(stored) => tree.keeping(Store::at(&stored.state)?.open_to_read(&stored.id)?),
             None => tree,
         })
+    }
+
+    /// What its workspace takes, as the sandbox itself sees it. Every file is looked at, which takes as long as there are many.
+    ///
+    /// # Errors
+    /// As [`files`](Self::files).
+    pub fn workspace_usage(&self) -> Result<Usage, Error> {
+        self.files().map(|files| files.usage())
     }
 
     /// A connection to its keeper, and to no other that has its name by now.

@@ -48,7 +48,7 @@ mod session;
 mod state;
 mod store;
 mod tar;
-mod tree;
+pub(crate) mod tree;
 mod unpack;
 mod using;
 mod view;

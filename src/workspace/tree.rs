@@ -97,7 +97,7 @@ pub struct Usage {
 }
 
 /// Adds up what trees take on disk, while programs may be changing them.
-pub(super) fn usage(roots: &[BorrowedFd<'_>]) -> Usage {
+pub(crate) fn usage(roots: &[BorrowedFd<'_>]) -> Usage {
     let (mut usage, mut seen) = (Usage::default(), BTreeSet::new());
     let mut add = |met: Met<'_>| -> Result<(), std::convert::Infallible> {
         match met {

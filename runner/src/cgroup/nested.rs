@@ -1,7 +1,7 @@
 //! Groups below a held sandbox's, one for each of its commands: limits of its own, true figures of what it used, and the
 //! list of who belongs to it however it was started.
 
-use super::Cgroups;
+use super::{Cgroups, gauge};
 use crate::failure::StepError;
 use crate::sys::Errno;
 use pinfold_runner::Limits;
@@ -11,6 +11,8 @@ use std::os::fd::OwnedFd;
 pub(crate) struct Nested {
     number: u64,
     groups: Cgroups,
+    /// See [`gauge`]: opened while nobody waits.
+    gauge: Vec<OwnedFd>,
 }
 
 /// When a command's process enters a group, where it can stand ready before there is a command for it.
@@ -32,7 +34,8 @@ impl Nested {
             Cgroups::V2(groups) => Cgroups::V2(groups.nested(&name, init)?),
             Cgroups::None => Cgroups::None,
         };
-        Ok(Self { number, groups })
+        let gauge = groups.gauge();
+        Ok(Self { number, groups, gauge })
     }
 
     /// The number that they are called by.
@@ -70,6 +73,11 @@ impl Nested {
     /// The group that its process is born in: v2.
     pub(crate) fn born_in(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         self.groups.command()
+    }
+
+    /// Of what their memory consists now.
+    pub(crate) fn reading(&self) -> Option<gauge::Reading> {
+        gauge::read(&self.gauge)
     }
 
     /// What they hold and measure.

@@ -101,7 +101,7 @@ pub struct HeldFigures {
     pub memory: Option<MemoryUse>,
     /// Processes and threads now, without init.
     pub pids: Option<u64>,
-    /// What the workspace has grown by, where that is watched.
+    /// What the workspace holds, where its file system is its own and tells: a tmpfs.
     pub workspace_bytes: Option<u64>,
     /// Whether everything is stopped by [`Ask::Freeze`].
     pub frozen: bool,

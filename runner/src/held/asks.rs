@@ -8,7 +8,8 @@ use crate::cgroup::Nested;
 use crate::failure::{At, Step};
 use crate::sys::{Errno, file, socket};
 use pinfold_runner::{
-    Ask, Failure, HeldFigures, Job, Limit, Limits, MAX_HELD_MESSAGE, Notice, Outcome, Status, check_exec,
+    Ask, Failure, HeldFigures, Job, Limit, Limits, MAX_HELD_MESSAGE, Notice, Outcome, Status, WorkspaceMechanism,
+    check_exec,
 };
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -184,6 +185,13 @@ impl Held<'_> {
         }
     }
 
+    /// What the workspace holds. To look at all files would hold up the commands.
+    fn workspace_bytes(&self) -> Option<u64> {
+        let own = self.ground.isolation.workspace == WorkspaceMechanism::Tmpfs;
+        let workspace = self.workspace.as_ref().filter(|_| own)?;
+        file::space(workspace.as_fd()).ok().map(|space| space.used_bytes)
+    }
+
     /// What is used now.
     fn figures(&self) -> HeldFigures {
         let groups = &self.ground.cgroups;
@@ -195,7 +203,7 @@ impl Held<'_> {
             peak_memory_bytes: figures.peak_memory_bytes,
             memory: reading.map(|reading| reading.memory),
             pids: groups.pids_now(),
-            workspace_bytes: None,
+            workspace_bytes: self.workspace_bytes(),
             frozen: self.is_frozen,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::kill;
 use super::spare::{Launched, Wanted};
+use crate::cgroup::gauge::Reading;
 use crate::cgroup::{Freezer, Nested};
 use crate::message::{Departure, Report};
 use crate::plan::Plan;
@@ -40,6 +41,8 @@ pub(super) struct Exec {
     pub(super) held_back: Vec<i32>,
     word: Vec<u8>,
     ending: Ending,
+    /// Of what its memory consisted right before it was killed.
+    reading: Option<Reading>,
     /// Why there was no process.
     refused: Option<Failure>,
     cpu: Option<Cpu>,
@@ -89,6 +92,7 @@ impl Exec {
             held_back: Vec::new(),
             word: Vec::new(),
             ending: Ending::default(),
+            reading: None,
             refused: None,
             cpu,
             patience: None,
@@ -151,7 +155,8 @@ impl Exec {
         {
             *started = plan.moment(departure.at_us);
         }
-        let report = Report { end, is_orphaned: false, ended_us, spent, last_number: None, reading: None };
+        let reading = self.reading.or_else(|| self.groups.reading());
+        let report = Report { end, is_orphaned: false, ended_us, spent, last_number: None, reading };
         self.ending.report = Some(report);
         self.ending.ended = Some(ended);
     }
@@ -208,6 +213,7 @@ impl Exec {
             let _kept = if self.has_groups() { None } else { self.main(at.init) };
             if !self.is_told && self.ending.ended.is_none() {
                 self.ending.cause = Some(cause);
+                self.reading = self.groups.reading();
             }
             self.patience = Some(Instant::now() + TEARDOWN);
             self.go_on_killing(at);

@@ -78,8 +78,26 @@ fn figures_are_those_of_the_sandbox() {
     let figures = &after["figures"];
     assert!(figures["memory_bytes"].as_u64().unwrap() >= 20 << 20, "{after}");
     assert!(figures["pids"].as_u64().unwrap() >= 1, "{after}");
+    assert_eq!(figures["workspace_bytes"].as_u64(), Some(0), "{after}");
+    home.says("a", "head -c 3M /dev/zero > x");
+    assert_eq!(home.json(&["stats", "--json", "a"])["figures"]["workspace_bytes"].as_u64(), Some(3 << 20));
     let text = home.ok(&["stats", "a"]);
     assert!(text.contains("memory") && text.contains("1h0m"), "{text}");
+}
+
+#[test]
+fn what_a_workspace_on_disk_takes_is_looked_up_when_it_is_asked_for() {
+    let home = Home::new();
+    home.ok(&["workspace", "create", "notes"]);
+    home.ok(&["workspace", "create", "layers"]);
+    home.start("stored", &["-w", "ws:notes"]);
+    home.start("layered", &["-w", "ws:layers", "--checkpoints"]);
+    for name in ["stored", "layered"] {
+        home.says(name, "head -c 3M /dev/zero > x");
+        let takes = home.json(&["stats", "--json", name])["figures"]["workspace_bytes"].as_u64().unwrap();
+        assert!((3 << 20..4 << 20).contains(&takes), "{name}: {takes}");
+        assert!(home.json(&["stats", "--json", "--no-size", name])["figures"]["workspace_bytes"].is_null());
+    }
 }
 
 #[test]

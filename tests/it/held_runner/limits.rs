@@ -1,7 +1,7 @@
 //! Limits and ends of single commands: what hits one hits nobody else.
 
 use super::Held;
-use crate::support::has_cgroups;
+use crate::support::{has_cgroups, host_cannot};
 use pinfold_runner::{Ask, Mechanism, Status};
 use serde_json::json;
 
@@ -129,5 +129,27 @@ fn figures_are_of_the_command_alone() {
         idle.outcome.usage
     );
     assert!(idle.outcome.usage.wall_ms.unwrap() >= 10.0 && idle.outcome.usage.setup_ms.is_some());
+    held.close();
+}
+
+#[test]
+fn the_memory_of_a_command_is_told_by_its_kinds_when_it_ends_and_before_it_is_killed() {
+    if !has_cgroups() {
+        return host_cannot("needs cgroups for what a command's memory consists of");
+    }
+    let held = Held::start(json!({}));
+    let shared = |usage: &pinfold_runner::Usage| usage.memory.unwrap().shmem_bytes.unwrap();
+    let fill = "head -c 24M /dev/zero > /tmp/$0";
+    let done = held.run(&["sh", "-c", fill, "one"], json!({}));
+    assert!((20 << 20..40 << 20).contains(&shared(&done.outcome.usage)), "{:?}", done.outcome.usage);
+    // Only what is its own: what another one left is not in it.
+    let done = held.run(&["true"], json!({}));
+    assert!(shared(&done.outcome.usage) < 4 << 20, "{:?}", done.outcome.usage);
+    let stays = format!("{fill}; exec sleep 100");
+    let done = held.run(&["sh", "-c", &stays, "two"], json!({ "limits": { "wall_ms": 3000 } }));
+    assert_eq!(done.outcome.status, Status::TimedOut);
+    assert!(shared(&done.outcome.usage) > 20 << 20, "{:?}", done.outcome.usage);
+    // Who forked is known only to the pid namespace, which all commands share.
+    assert_eq!(done.outcome.usage.total_pids, None);
     held.close();
 }
