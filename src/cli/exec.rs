@@ -69,7 +69,7 @@ pub(crate) struct ExecOptions {
     #[arg(long, value_name = "K=V")]
     env: Vec<String>,
 
-    /// Start in DIR (default: the workspace)
+    /// Start in DIR (default: as the sandbox was started)
     ///
     /// Absolute in the sandbox, or relative to the workspace.
     #[arg(long, value_name = "DIR")]
@@ -110,6 +110,18 @@ pub(crate) struct ExecOptions {
     /// With `--json`, by default 1M. The rest is dropped. For example: `--output 1M`.
     #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = limits::output)]
     output: Option<Limit<u64>>,
+
+    /// Share of the sandbox's CPUs (default: 100)
+    ///
+    /// From 1 to 10000, beside 100, which every other command in it has.
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = limits::cpu_weight)]
+    cpu_weight: Option<Limit<u64>>,
+
+    /// Stack of each process's first thread (default: the sandbox's)
+    ///
+    /// Passing it: SIGSEGV.
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = limits::stack, hide_short_help = true)]
+    stack: Option<Limit<u64>>,
 
     /// Open files of each process (default: the sandbox's)
     ///
@@ -155,9 +167,13 @@ fn job(options: &ExecOptions) -> Result<Job, String> {
     limits.memory_bytes = options.memory.unwrap_or(limits.memory_bytes);
     limits.pids = options.pids.unwrap_or(limits.pids);
     limits.cpus = options.cpus.unwrap_or(limits.cpus);
+    limits.cpu_weight = options.cpu_weight.unwrap_or(limits.cpu_weight);
+    limits.stack_bytes = options.stack.unwrap_or(limits.stack_bytes);
     limits.open_files = options.open_files.unwrap_or(limits.open_files);
     if let Some(cwd) = &options.cwd {
-        job.cwd = Cwd::try_from(cwd.as_str()).map_err(value::named("cwd"))?;
+        let cwd = Cwd::try_from(cwd.as_str()).map_err(value::named("cwd"))?;
+        // The default stands for where the sandbox has its commands start.
+        job.cwd = if cwd == Cwd::default() { Cwd::try_from(".").unwrap_or(cwd) } else { cwd };
     }
     for text in &options.env {
         if let Some((name, value)) = value::variable(text).map_err(|error| format!("`--env`: {error}"))? {

@@ -4,7 +4,7 @@ use super::options::RunOptions;
 use crate::cli::sandbox;
 use crate::cli::value;
 use pinfold::workspace::InUse;
-use pinfold::{Argv, Artifacts, Cwd, Job, Limit, WorkspacePath};
+use pinfold::{Argv, Artifacts, Job, Limit, WorkspacePath};
 
 /// The job that the options ask for, in the workspace of the store that they name, if they do.
 ///
@@ -15,13 +15,9 @@ pub(super) fn job(options: &RunOptions, workspace: Option<&InUse>) -> Result<Job
     let mut job = Job::new(command);
     job.id = options.id.clone();
     job.mode = options.mode();
-    if let Some(cwd) = &options.cwd {
-        job.cwd = Cwd::try_from(cwd.as_str()).map_err(value::named("cwd"))?;
-    }
     // People are used to commands that take as long and print as much as they like: so does `docker run`.
     job.limits.wall_ms = options.time.unwrap_or(Limit::Max);
     job.limits.output_bytes = options.output.unwrap_or(Limit::Max);
-    job.limits.cpu_ms = options.cpu_time.unwrap_or(job.limits.cpu_ms);
     if options.tty {
         // The command's terminal is ours in the end, and has its abilities.
         let term = std::env::var("TERM").ok().filter(|term| !term.is_empty());

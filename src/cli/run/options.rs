@@ -65,23 +65,11 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(super) sandbox: SandboxOptions,
 
-    /// Start in DIR (default: the workspace)
-    ///
-    /// Absolute in the sandbox, or relative to the workspace.
-    #[arg(long, value_name = "DIR", help_heading = "View")]
-    pub(super) cwd: Option<String>,
-
     /// Wall-clock time (default: max)
     ///
     /// When it has passed everything is killed, exit code 124. For example: `--time 10s`. A bare number is seconds.
     #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = limits::wall)]
     pub(super) time: Option<Limit<u64>>,
-
-    /// CPU time of all processes together (default: max)
-    ///
-    /// When it is used up everything is killed, exit code 124. For example: `--cpu-time 5s`.
-    #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = limits::cpu)]
-    pub(super) cpu_time: Option<Limit<u64>>,
 
     /// Bytes of each of stdout and stderr (default: max)
     ///

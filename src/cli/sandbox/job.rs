@@ -4,7 +4,7 @@ use super::options::SandboxOptions;
 use super::{reach, stored};
 use crate::cli::value;
 use pinfold::workspace::InUse;
-use pinfold::{Job, Mount, Requirement, Root, Seccomp, Workspace};
+use pinfold::{Cwd, Job, Mount, Requirement, Root, Seccomp, Workspace};
 use std::path::Path;
 
 /// Where the sandbox looks for programs when nobody says otherwise.
@@ -44,6 +44,9 @@ fn view(job: &mut Job, options: &SandboxOptions, stored: Option<&InUse>) -> Resu
         let directory = value::existing_directory(directory).map_err(|error| format!("`--root`: {error}"))?;
         job.root = Root::Path(directory);
     }
+    if let Some(cwd) = &options.cwd {
+        job.cwd = Cwd::try_from(cwd.as_str()).map_err(value::named("cwd"))?;
+    }
     job.mounts = options.ro.iter().chain(&options.rw).cloned().collect();
     Ok(())
 }
@@ -62,6 +65,7 @@ fn workspace(directory: &Path) -> Result<Workspace, String> {
 
 fn limits(job: &mut Job, options: &SandboxOptions) {
     let limits = &mut job.limits;
+    limits.cpu_ms = options.cpu_time.unwrap_or(limits.cpu_ms);
     limits.memory_bytes = options.memory.unwrap_or(limits.memory_bytes);
     limits.pids = options.pids.unwrap_or(limits.pids);
     limits.cpus = options.cpus.unwrap_or(limits.cpus);

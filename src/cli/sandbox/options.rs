@@ -68,6 +68,18 @@ pub(in crate::cli) struct SandboxOptions {
     #[arg(long, value_name = "UID:GID", help_heading = "View")]
     pub(in crate::cli) user: Option<User>,
 
+    /// Start in DIR (default: the workspace)
+    ///
+    /// Absolute in the sandbox, or relative to the workspace.
+    #[arg(long, value_name = "DIR", help_heading = "View")]
+    pub(in crate::cli) cwd: Option<String>,
+
+    /// CPU time of all processes together (default: max)
+    ///
+    /// When it is used up everything is killed, exit code 124. For example: `--cpu-time 5s`.
+    #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = limits::cpu)]
+    pub(in crate::cli) cpu_time: Option<Limit<u64>>,
+
     /// Memory of the whole sandbox, no swap (default: 512M)
     ///
     /// Files in memory included; swap has a limit of its own, `--swap`. The kernel kills when it is used up, exit code 137. For example: `--memory 2G`.

@@ -176,6 +176,29 @@ fn the_environment_and_the_directory_are_the_sandboxs_and_the_commands() {
 }
 
 #[test]
+fn commands_start_where_the_sandbox_says_unless_they_say_themselves() {
+    let home = Home::new();
+    home.start("a", &["--cwd", "/tmp", "-w", "tmpfs"]);
+    assert_eq!(home.says("a", "pwd"), "/tmp\n");
+    assert_eq!(home.ok(&["exec", "--cwd", "/workspace", "a", "--", "pwd"]), "/workspace\n");
+    home.start("b", &["--cwd", "src", "-w", "tmpfs"]);
+    let (code, _, words) = home.shell("b", "pwd");
+    assert!(code == 125 && words.contains("src"), "{words}");
+    home.ok(&["exec", "--cwd", ".", "b", "--", "mkdir", "src"]);
+    assert_eq!(home.says("b", "pwd"), "/workspace/src\n");
+}
+
+#[test]
+fn the_cpu_time_of_a_sandbox_is_that_of_all_its_commands() {
+    let home = Home::new();
+    home.start("a", &["--cpu-time", "1s"]);
+    home.says("a", "echo has some left");
+    let (code, _, words) = home.shell("a", "while :; do :; done");
+    assert_ne!(code, 0, "{words}");
+    eventually("the sandbox has ended", || home.ok(&["ps"]).is_empty());
+}
+
+#[test]
 fn limits_of_a_command_are_its_own() {
     if !support::has_cgroups() {
         return support::host_cannot("needs cgroups for limits of a command's own");
@@ -188,6 +211,7 @@ fn limits_of_a_command_are_its_own() {
     let (code, _, words) = home.run(&["exec", "--pids", "5", "a", "--", "sh", "-c", fork]);
     assert_ne!(code, 0, "{words}");
     assert_eq!(home.ok(&["exec", "--open-files", "16", "a", "--", "sh", "-c", "ulimit -n"]), "16\n");
+    assert_eq!(home.ok(&["exec", "--stack", "1M", "--cpu-weight", "10", "a", "--", "sh", "-c", "ulimit -s"]), "1024\n");
     assert_eq!(home.says("a", "echo still"), "still\n");
 }
 
