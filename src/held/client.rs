@@ -78,8 +78,15 @@ impl Sandboxes {
     /// As there.
     pub fn get_or_create(&self, spec: &Spec) -> Result<(Held, bool), Error> {
         let runtime = self.runtime()?;
-        let (record, is_new) = start::get_or_create(&runtime, spec)?;
+        let (record, is_new) = start::get_or_create(&runtime, spec, None)?;
         Held::new(runtime, record).map(|held| (held, is_new))
+    }
+
+    /// As [`start`](Self::start); a new one that is given no end ends when it was idle for so long.
+    pub(crate) fn start_within(&self, spec: &Spec, idle: Option<Duration>) -> Result<Held, Error> {
+        let runtime = self.runtime()?;
+        let (record, _) = start::get_or_create(&runtime, spec, idle)?;
+        Held::new(runtime, record)
     }
 
     /// The sandbox of this name or id, or whose id begins so.

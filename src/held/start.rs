@@ -30,8 +30,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_micros(500), Duration::from
 /// How long the first of the keeper's two processes may take to end, which has nothing to do.
 const FORK: Duration = Duration::from_secs(10);
 
-/// The sandbox of the spec's name: the one that lives, or a new one. True if it is new.
-pub(crate) fn get_or_create(runtime: &Runtime, spec: &Spec) -> Result<(Record, bool), Error> {
+/// The sandbox of the spec's name: the one that lives, or a new one. True if it is new. A new one to which the spec gives no
+/// end ends when it was `idle` for so long; of one that lives that is not asked.
+pub(crate) fn get_or_create(runtime: &Runtime, spec: &Spec, idle: Option<Duration>) -> Result<(Record, bool), Error> {
     runtime.sweep()?;
     let id = fresh_id()?;
     let name = spec.name.clone().map_or_else(|| Name::try_from(id.as_str()), Ok)?;
@@ -40,6 +41,8 @@ pub(crate) fn get_or_create(runtime: &Runtime, spec: &Spec) -> Result<(Record, b
     while start.elapsed() < PATIENCE {
         if let Some(lock) = runtime.claim(&key, true)? {
             runtime.clear(&key)?;
+            let idle = spec.idle.or(idle.filter(|_| spec.ttl.is_none()));
+            let spec = Spec { idle, ..spec.clone() };
             return create(runtime, lock, id, name, spec).map(|record| (record, true));
         }
         if let Some(record) = existing(runtime, &key, name.as_str(), PATIENCE - start.elapsed().min(PATIENCE))? {
@@ -67,9 +70,9 @@ fn existing(runtime: &Runtime, key: &Key, name: &str, patience: Duration) -> Res
 }
 
 /// Starts a keeper, which takes over the lock, and waits until its sandbox is there.
-fn create(runtime: &Runtime, lock: OwnedFd, id: String, name: Name, spec: &Spec) -> Result<Record, Error> {
+fn create(runtime: &Runtime, lock: OwnedFd, id: String, name: Name, spec: Spec) -> Result<Record, Error> {
     let failed = |what: &'static str| move |error: std::io::Error| Error::io(what, error);
-    let order = Order { id, name, spec: spec.clone(), runner: locate::find()? };
+    let order = Order { id, name, spec, runner: locate::find()? };
     let json = serde_json::to_vec(&order).map_err(|error| Error::io("write the sandbox's job as JSON", error))?;
     if json.len() > MAX_JOB_BYTES {
         return Err(crate::Error::JobTooBig { bytes: json.len(), limit: MAX_JOB_BYTES }.into());

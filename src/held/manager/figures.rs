@@ -22,6 +22,8 @@ pub struct ManagerStats {
     pub idle_timeout_ms: u64,
     /// How often it looks, in milliseconds.
     pub cleanup_interval_ms: u64,
+    /// After how long without use what it starts ends by itself, in milliseconds.
+    pub abandoned_after_ms: Option<u64>,
     /// Whether it is shutting down, or has.
     pub is_shutting_down: bool,
     /// Each sandbox, by name.
@@ -73,6 +75,7 @@ impl Manager {
             max_sandboxes: settings.max_sandboxes,
             idle_timeout_ms: milliseconds(settings.idle_timeout),
             cleanup_interval_ms: milliseconds(settings.cleanup_interval),
+            abandoned_after_ms: self.abandoned_after().map(milliseconds),
             is_shutting_down: self.state.is_shutting_down.load(Ordering::Acquire),
             sandboxes,
         }

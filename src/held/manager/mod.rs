@@ -36,16 +36,26 @@ pub struct ManagerSettings {
     pub idle_timeout: Duration,
     /// How often it looks for such; 5 minutes.
     pub cleanup_interval: Duration,
+    /// What it starts without an idle limit or a time to live of its own ends by itself when nothing ran in it and nobody was
+    /// attached for so long, whether this program still lives or not; 24 hours, and never less than `idle_timeout`. Without
+    /// it, what a crash of this program leaves lives until somebody ends it.
+    pub abandoned_after: Option<Duration>,
 }
 
 impl Default for ManagerSettings {
     fn default() -> Self {
-        Self { max_sandboxes: 100, idle_timeout: Duration::from_secs(3600), cleanup_interval: Duration::from_secs(300) }
+        Self {
+            max_sandboxes: 100,
+            idle_timeout: Duration::from_secs(3600),
+            cleanup_interval: Duration::from_secs(300),
+            abandoned_after: Some(Duration::from_secs(24 * 3600)),
+        }
     }
 }
 
 /// Looks after a number of held sandboxes, those that it started or adopted. Make one and share it: clones are cheap and
-/// are the same manager. The sandboxes outlive it; [`shutdown`](Self::shutdown) ends them.
+/// are the same manager. The sandboxes outlive it, for as long as [`ManagerSettings::abandoned_after`] says;
+/// [`shutdown`](Self::shutdown) ends them.
 ///
 /// Its async methods need a tokio runtime with time enabled.
 #[derive(Clone, Debug)]
@@ -109,12 +119,18 @@ impl Manager {
         spec.name = Some(name.clone());
         let place = self.take_place(name.as_str()).await?;
         let sandboxes = self.state.sandboxes.clone();
-        let held = blocking(move || sandboxes.start(&spec)).await?;
+        let abandoned = self.abandoned_after();
+        let held = blocking(move || sandboxes.start_within(&spec, abandoned)).await?;
         if !place.settle(held.clone()) {
             blocking(move || held.stop()).await?;
             return Err(shutting_down(name.as_str()));
         }
         Ok(held)
+    }
+
+    fn abandoned_after(&self) -> Option<Duration> {
+        let settings = self.state.settings.borrow();
+        settings.abandoned_after.map(|limit| limit.max(settings.idle_timeout))
     }
 
     /// Takes over all sandboxes that live in the runtime directory, as after a restart; their names.

@@ -1,6 +1,7 @@
 //! Many sandboxes in one program: the limit, turns, the search for idle ones, and the end.
 
 use super::{Home, wait};
+use crate::sandbox::eventually;
 use pinfold::held::{Deleted, Manager, ManagerSettings, Name, Spec, command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -38,6 +39,31 @@ fn the_limit_says_its_number_and_ends_with_a_sandbox() {
         assert_eq!(manager.shutdown(Duration::from_secs(30)).await, Vec::<String>::new());
     });
     home.is_clean();
+}
+
+#[test]
+fn what_a_crash_of_the_program_leaves_ends_by_itself() {
+    let home = Home::new();
+    wait(async {
+        let soon = Some(Duration::from_millis(300));
+        let settings = ManagerSettings { idle_timeout: Duration::from_millis(1), abandoned_after: soon, ..settings(9) };
+        let manager = Manager::new(home.sandboxes(), settings);
+        manager.create(spec("left")).await.unwrap();
+        let told = manager.create(spec("told").idle(Duration::from_secs(3600))).await.unwrap();
+        let mortal = manager.create(spec("mortal").ttl(Duration::from_secs(3600))).await.unwrap();
+        assert_eq!(told.record().spec.idle, Some(Duration::from_secs(3600)));
+        assert_eq!(mortal.record().spec.idle, None);
+        // Nobody looks for idle ones here; whoever asks for one that lives asks for no such end.
+        assert_eq!(manager.create(spec("told")).await.unwrap().id(), told.id());
+        assert_eq!(manager.stats().await.abandoned_after_ms, Some(300));
+        drop(manager);
+        let manager = Manager::new(home.sandboxes(), ManagerSettings { abandoned_after: None, ..settings });
+        assert_eq!(manager.create(spec("for-ever")).await.unwrap().record().spec.idle, None);
+        let day = Manager::new(home.sandboxes(), ManagerSettings::default());
+        assert_eq!(day.create(spec("a-day")).await.unwrap().record().spec.idle, Some(Duration::from_secs(86_400)));
+    });
+    eventually("the one that was left has ended", || !home.ok(&["ps"]).contains("left"));
+    assert_eq!(home.ok(&["ps"]).lines().count(), 5);
 }
 
 #[test]
