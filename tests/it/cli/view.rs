@@ -2,6 +2,7 @@
 
 use super::{Scratch, finish, path_text, pinfold, shell};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 #[test]
 fn the_workspace_is_the_directory_that_was_named_and_keeps_what_is_left_there() {
@@ -10,6 +11,18 @@ fn the_workspace_is_the_directory_that_was_named_and_keeps_what_is_left_there() 
     let (code, stdout, stderr) = finish(shell(&["-w", "."], "pwd; cat in; echo out > out").current_dir(&scratch.0));
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "/workspace\nhello", ""));
     assert_eq!(scratch.read("out"), "out\n");
+}
+
+#[test]
+fn a_caller_of_idle_priority_has_a_sandbox_of_the_same() {
+    if !crate::support::has_program("chrt") {
+        return;
+    }
+    let mut command = std::process::Command::new("chrt");
+    command.args(["-i", "0"]).arg(crate::support::pinfold()).args(["run", "--", "sh", "-c", "echo runs; chrt -p $$"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (code, stdout, stderr) = finish(&mut command);
+    assert!(code == 0 && stdout.starts_with("runs\n"), "{stdout}{stderr}");
 }
 
 #[test]
