@@ -1,6 +1,7 @@
 //! Held sandboxes: what `start`, `exec`, `ps`, `stats`, `logs` and `stop` promise, and the library beneath them, to many
 //! at once and to those that die.
 
+mod agent; // the session that is documented
 mod checkpoints; // saved while it works
 mod commands; // exec: stdio, exit codes, limits, signals, and what it leaves behind
 mod crash; // SIGKILL of everyone at many moments
