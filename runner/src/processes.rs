@@ -20,6 +20,13 @@ pub(crate) fn below(init: i32) -> Vec<i32> {
     found
 }
 
+/// How many processes and threads there are below `init`, where the kernel tells.
+pub(crate) fn count_below(init: i32) -> Option<u64> {
+    let mut count = 0;
+    each_below(init, |pid| count += threads(pid).count() as u64);
+    can_be_listed().then_some(count)
+}
+
 /// Calls `visit` with each of them as soon as it is found, since it may not live for long.
 pub(crate) fn each_below(init: i32, mut visit: impl FnMut(i32)) {
     each_below_but(init, |pid| {

@@ -4,7 +4,9 @@ use super::exit::Exit;
 use super::held::{self, span};
 use super::workspace::list::{short, time};
 use clap::Args;
+use pinfold::Limits;
 use pinfold::held::{Error, Held, Sandboxes, Stats};
+use serde::Serialize;
 use std::fmt::Write as _;
 
 /// Show what a sandbox does and uses now
@@ -17,7 +19,7 @@ pub(crate) struct StatsOptions {
     ///
     /// `{"id", "name", "created_ms", "last_used_ms", "uptime_ms", "idle_ms", "is_active", "running", "started", "attached",
     /// "idle_limit_ms", "ttl_ms", "figures": {"cpu_ms", "memory_bytes", "peak_memory_bytes", "memory", "pids",
-    /// "workspace_bytes", "frozen"}}`. What can't be measured is null. Later keys are added.
+    /// "workspace_bytes", "frozen"}, "limits"}`, the limits as in a job. What can't be measured is null. Later keys are added.
     #[arg(long)]
     json: bool,
     /// Don't look at the files of the workspace
@@ -28,27 +30,38 @@ pub(crate) struct StatsOptions {
 }
 
 pub(super) fn run(options: &StatsOptions) -> Exit {
-    match Sandboxes::new().get(&options.name).and_then(|held| stats(&held, !options.no_size)) {
-        Ok(stats) if options.json => held::json(&stats),
-        Ok(stats) => held::data(&lines(&stats)),
+    match Sandboxes::new().get(&options.name).and_then(|held| told(&held, !options.no_size)) {
+        Ok(told) if options.json => held::json(&told),
+        Ok(told) => held::data(&lines(&told)),
         Err(error) => held::refuse(error),
     }
 }
 
+/// What it does and uses, and what it may use.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    stats: Stats,
+    limits: Limits,
+}
+
 /// With what the workspace takes.
-fn stats(held: &Held, with_size: bool) -> Result<Stats, Error> {
+fn told(held: &Held, with_size: bool) -> Result<Told, Error> {
     let mut stats = held.stats()?;
     if let Some(figures) = stats.figures.as_mut().filter(|figures| with_size && figures.workspace_bytes.is_none()) {
         figures.workspace_bytes =
             held.workspace_usage().ok().filter(|usage| !usage.incomplete).map(|usage| usage.bytes);
     }
-    Ok(stats)
+    Ok(Told { stats, limits: held.record().spec.job.limits.clone() })
 }
 
-fn lines(stats: &Stats) -> String {
+fn lines(Told { stats, limits }: &Told) -> String {
     let figures = stats.figures.clone().unwrap_or_default();
     let unknown = || "-".to_owned();
     let limit = |milliseconds: Option<u64>| milliseconds.map_or("no limit".to_owned(), span);
+    let of = |limit: Option<String>| limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+    let memory = of(limits.memory_bytes.value().map(short));
+    let pids = of(limits.pids.value().map(|count| count.to_string()));
     let rows = [
         ("id", stats.id.clone()),
         ("name", stats.name.clone()),
@@ -59,9 +72,9 @@ fn lines(stats: &Stats) -> String {
         ("commands", format!("{} running, {} started", stats.running, stats.started)),
         ("attached", stats.attached.to_string()),
         ("CPU time", figures.cpu_ms.map_or_else(unknown, |time| format!("{time:.1} ms"))),
-        ("memory", figures.memory_bytes.map_or_else(unknown, short)),
+        ("memory", figures.memory_bytes.map_or_else(unknown, short) + &memory),
         ("most memory", figures.peak_memory_bytes.map_or_else(unknown, short)),
-        ("processes", figures.pids.map_or_else(unknown, |pids| pids.to_string())),
+        ("processes", figures.pids.map_or_else(unknown, |pids| pids.to_string()) + &pids),
         ("workspace", figures.workspace_bytes.map_or_else(unknown, short)),
     ];
     let mut text = String::new();

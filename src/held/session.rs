@@ -1,12 +1,15 @@
 //! A workspace with a sandbox in it, both got or created.
 
-use super::client::{Held, Listed, Sandboxes};
+use super::client::{Held, Sandboxes};
 use super::error::Error;
+use super::find::{self, Found};
 use super::name::Name;
-use super::spec::{Spec, StoredWorkspace};
+use super::runtime::Runtime;
+use super::spec::Spec;
 use crate::workspace::Store;
 use crate::workspace::key::Key;
 use pinfold_runner::Failure;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// How many digits of a workspace's key are in the name of its sandbox.
@@ -72,14 +75,22 @@ impl Sandboxes {
     /// # Errors
     /// When the runtime directory can't be read.
     pub fn in_workspace(&self, state: &Path, id: &str) -> Result<Vec<Held>, Error> {
-        let is_in = |workspace: &StoredWorkspace| workspace.id == id && is_same(&workspace.state, state);
-        let mut found = Vec::new();
-        for listed in self.list()? {
-            if let Listed::Sandbox(record, _) = listed
-                && record.spec.workspace.as_ref().is_some_and(is_in)
-                && let Ok(held) = self.get(record.name.as_str())
-            {
-                found.push(held);
+        let names = self.in_store(state)?.remove(id).unwrap_or_default();
+        // What has ended meanwhile is in none.
+        Ok(names.iter().filter_map(|name| self.get(name.as_str()).ok()).collect())
+    }
+
+    /// The names of the sandboxes that live in workspaces of a store, by the workspace's id.
+    ///
+    /// # Errors
+    /// When the runtime directory can't be read.
+    pub fn in_store(&self, state: &Path) -> Result<BTreeMap<String, Vec<Name>>, Error> {
+        let mut found = BTreeMap::<_, Vec<_>>::new();
+        let Some(runtime) = Runtime::open(self.path(), false)? else { return Ok(found) };
+        runtime.sweep()?;
+        for Found { record, .. } in find::living(&runtime)?.0 {
+            if let Some(workspace) = record.spec.workspace.filter(|workspace| is_same(&workspace.state, state)) {
+                found.entry(workspace.id).or_default().push(record.name);
             }
         }
         Ok(found)

@@ -6,6 +6,7 @@ use super::serve::Held;
 use super::spare::Wanted;
 use crate::cgroup::Nested;
 use crate::failure::{At, Step};
+use crate::processes;
 use crate::sys::{Errno, file, socket};
 use pinfold_runner::{
     Ask, Failure, HeldFigures, Job, Limit, Limits, MAX_HELD_MESSAGE, Notice, Outcome, Status, WorkspaceMechanism,
@@ -202,7 +203,7 @@ impl Held<'_> {
             memory_bytes: groups.memory_bytes(),
             peak_memory_bytes: figures.peak_memory_bytes,
             memory: reading.map(|reading| reading.memory),
-            pids: groups.pids_now(),
+            pids: groups.pids_now().or_else(|| processes::count_below(self.init.pid)),
             workspace_bytes: self.workspace_bytes(),
             frozen: self.is_frozen,
         }

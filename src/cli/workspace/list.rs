@@ -4,18 +4,21 @@ use super::{Refusal, data};
 use crate::cli::exit::Exit;
 use crate::cli::message::printable;
 use pinfold::ByteSize;
+use pinfold::held::{Name, Sandboxes};
 use pinfold::workspace::{Info, Listed, Store, Usage};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 pub(super) fn list(store: &Store, as_json: bool, with_size: bool) -> Result<Exit, Refusal> {
     let listed = store.list()?;
+    let living = living(store);
     // What was removed between the list and our look at its size is told without one.
     let usage = |info: &Info| if with_size { store.usage(&info.id).ok() } else { None };
     if as_json {
         let objects = listed.iter().map(|listed| match listed {
-            Listed::Workspace(info) => object(info, usage(info)),
+            Listed::Workspace(info) => object(info, usage(info), &living),
             Listed::Broken { key, path, error } => broken(key, path, &Refusal::words(error)),
         });
         return json_line(&objects.collect());
@@ -44,8 +47,9 @@ pub(super) fn list(store: &Store, as_json: bool, with_size: bool) -> Result<Exit
 pub(super) fn show(store: &Store, id: &str, as_json: bool) -> Result<Exit, Refusal> {
     let info = store.show(id)?;
     let usage = store.usage(id)?;
+    let living = living(store);
     if as_json {
-        return json_line(&object(&info, Some(usage)));
+        return json_line(&object(&info, Some(usage), &living));
     }
     let limit = |limit: Option<u64>, shown: &dyn Fn(u64) -> String| limit.map_or("no limit".to_owned(), shown);
     let more = if usage.incomplete { ", and what could not be looked into" } else { "" };
@@ -56,6 +60,10 @@ pub(super) fn show(store: &Store, id: &str, as_json: bool) -> Result<Exit, Refus
         ("inodes", format!("{} of {}{more}", usage.inodes, limit(info.quota.inodes, &|count| count.to_string()))),
         ("created", time(info.created_ms)),
         ("last used", time(info.last_used_ms)),
+        (
+            "sandboxes",
+            living.of(&info).filter(|names| !names.is_empty()).map_or("-".to_owned(), |names| names.join(", ")),
+        ),
         ("references", info.holders.len().to_string()),
     ];
     let mut text = String::new();
@@ -68,22 +76,36 @@ pub(super) fn show(store: &Store, id: &str, as_json: bool) -> Result<Exit, Refus
     data(text.as_bytes())
 }
 
+/// The sandboxes that live in workspaces, by the workspace's id. `None` where that can't be known.
+struct Living(Option<BTreeMap<String, Vec<Name>>>);
+
+fn living(store: &Store) -> Living {
+    Living(Sandboxes::new().in_store(store.state()).ok())
+}
+
+impl Living {
+    fn of(&self, info: &Info) -> Option<Vec<String>> {
+        let names = self.0.as_ref()?.get(&info.id).map(Vec::as_slice).unwrap_or_default();
+        Some(names.iter().map(Name::to_string).collect())
+    }
+}
+
 fn json_line(value: &Value) -> Result<Exit, Refusal> {
     data(format!("{value}\n").as_bytes())
 }
 
-fn object(info: &Info, usage: Option<Usage>) -> Value {
+fn object(info: &Info, usage: Option<Usage>, living: &Living) -> Value {
     json!({
         "id": info.id, "key": info.key, "path": info.path, "holders": info.holders, "references": info.holders.len(),
         "quota": info.quota, "created_ms": info.created_ms, "last_used_ms": info.last_used_ms, "usage": usage,
-        "broken": null,
+        "sandboxes": living.of(info), "broken": null,
     })
 }
 
 fn broken(key: &str, path: &Path, reason: &str) -> Value {
     json!({
         "id": null, "key": key, "path": path, "holders": null, "references": null, "quota": null, "created_ms": null,
-        "last_used_ms": null, "usage": null, "broken": reason,
+        "last_used_ms": null, "usage": null, "sandboxes": null, "broken": reason,
     })
 }
 

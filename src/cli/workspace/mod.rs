@@ -68,7 +68,7 @@ struct List {
     /// Print a JSON array, one object for each
     ///
     /// `{"id", "key", "path", "holders": [], "references", "quota": {"bytes", "inodes"}, "created_ms", "last_used_ms",
-    /// "usage": {"bytes", "inodes", "incomplete"}, "broken"}`; `broken` is null or says what is wrong, and all but `key`
+    /// "usage": {"bytes", "inodes", "incomplete"}, "sandboxes", "broken"}`; `broken` is null or says what is wrong, and all but `key`
     /// and `path`, its own directory, is null then. Later keys are added.
     #[arg(long)]
     json: bool,

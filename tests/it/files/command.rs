@@ -208,6 +208,36 @@ fn a_file_system_that_is_mounted_in_the_place_is_not_entered() {
 }
 
 #[test]
+fn a_long_copy_shows_on_a_terminal_how_far_it_is_and_leaves_nothing_of_that() {
+    let place = Place::new();
+    let (mut emulator, terminal) = crate::support::terminal();
+    let mut command = Command::new(crate::support::pinfold());
+    command.args(["cp", "-", "./inside:"]).current_dir(place.scratch.path("")).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(terminal).spawn().unwrap();
+    let mut archive = tar::Builder::new(child.stdin.take().unwrap());
+    // Goes on until the bar has been seen, however long that takes.
+    let is_seen = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(100_000);
+                archive.append_data(&mut header, format!("file-{number}"), &[7; 100_000][..]).unwrap();
+                if is_seen.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            drop(archive.into_inner().unwrap());
+        });
+        let shown = read_until(&mut emulator, " files\x1b[K");
+        is_seen.store(true, Ordering::Relaxed);
+        assert!(shown.starts_with('\r') && shown.contains(" MiB, "), "{shown:?}");
+        read_until(&mut emulator, "files\x1b[K\r\x1b[K");
+    });
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn a_bar_is_for_terminals_only() {
     let place = Place::new();
     place.tree.write("f", "text").unwrap();

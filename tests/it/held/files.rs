@@ -1,6 +1,7 @@
 //! Files in and out of a sandbox that lives, whatever its workspace is.
 
 use super::Home;
+use pinfold::files::{Bounds, Grep, Occurrences, Tree};
 use pinfold::workspace::Store;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -45,7 +46,7 @@ fn by_the_library(home: &Home, name: &str) {
     files.write("lib/a", "first").unwrap();
     files.write("lib/a", "second").unwrap();
     files.append("lib/a", " third").unwrap();
-    files.edit("lib/a", "third", "fourth", pinfold::files::Occurrences::One).unwrap();
+    files.edit("lib/a", "third", "fourth", Occurrences::One).unwrap();
     files.rename("lib/a", "lib/b", pinfold::files::Replace::Refused).unwrap();
     files.make_directory_all("lib/c/d").unwrap();
     assert_eq!(
@@ -56,6 +57,58 @@ fn by_the_library(home: &Home, name: &str) {
     files.delete_tree("lib").unwrap();
     assert_eq!(home.says(name, "ls | grep lib || true"), "");
     assert_eq!(files.read("x").unwrap_err().code(), "symlink");
+    finds_and_refuses(&files);
+}
+
+/// What every place promises: to find, and to say what is wrong.
+fn finds_and_refuses(files: &Tree) {
+    files.write("find/a.txt", "one\ntwo 42\n").unwrap();
+    files.write("find/b.md", "three\n").unwrap();
+    let found = files.glob("find/*.txt").unwrap().entries;
+    assert!(found.len() == 1 && found[0].path.ends_with("find/a.txt"), "{found:?}");
+    let matches = files.grep(&Grep::regex("^two [0-9]+$").below("find")).unwrap().matches;
+    assert!(matches.len() == 1 && matches[0].line == 2, "{matches:?}");
+    let small = files.clone().with_bounds({
+        let mut bounds = Bounds::default();
+        bounds.file_bytes = 4;
+        bounds
+    });
+    let codes = [
+        files.read("find/none").unwrap_err(),
+        files.read("../find").unwrap_err(),
+        files.write("/etc/passwd", "x").unwrap_err(),
+        small.read("find/a.txt").unwrap_err(),
+        files.create("find/a.txt", "x").unwrap_err(),
+        files.read("find").unwrap_err(),
+        files.edit("find/a.txt", "four", "4", Occurrences::One).unwrap_err(),
+    ];
+    let codes = codes.map(|error| error.code());
+    let expected = ["not_found", "invalid_path", "invalid_path", "too_big", "exists", "is_directory", "no_match"];
+    assert_eq!(codes, expected);
+    files.delete_tree("find").unwrap();
+}
+
+#[test]
+fn of_a_workspace_at_rest() {
+    let home = Home::new();
+    let store = Store::at(home.scratch.path("state")).unwrap();
+    store.create("plain", None).unwrap();
+    finds_and_refuses(&store.open("plain").unwrap().into_files().unwrap());
+    // One of layers.
+    home.ok(&["checkpoint", "save", "plain"]);
+    finds_and_refuses(&store.open("plain").unwrap().into_files().unwrap());
+    for place in ["ws:plain:", "ws:plain:.", "ws:plain"] {
+        assert_eq!(home.json(&["ls", "--json", place])["entries"], serde_json::json!([]));
+    }
+    let own = home.scratch.path("own");
+    fs::write(&own, "12345").unwrap();
+    let own = own.to_str().unwrap();
+    home.ok(&["cp", "-q", own, "ws:plain:five"]);
+    home.fails(&["cp", "-q", "ws:plain:none", "-"], "no such file");
+    home.fails(&["cp", "-q", "ws:plain:../five", "-"], "`..`");
+    home.fails(&["cp", "-q", own, "ws:plain:../five"], "`..`");
+    home.fails(&["cp", "-q", "--max-bytes", "4", "ws:plain:five", &format!("{own}-2")], "larger than 4 bytes");
+    home.fails(&["ls", "ws:nobody:"], "there is no workspace `nobody`");
 }
 
 fn all_of_it(name: &str, args: &[&str]) {

@@ -169,6 +169,45 @@ fn a_shutdown_ends_all_at_once_and_starts_no_more() {
 }
 
 #[test]
+fn a_shutdown_that_has_no_time_tells_who_survives_and_ends_them_all_the_same() {
+    let home = Home::new();
+    wait(async {
+        let manager = Manager::new(home.sandboxes(), settings(10));
+        for name in ["a", "b"] {
+            manager.create(spec(name)).await.unwrap();
+        }
+        assert_eq!(manager.shutdown(Duration::ZERO).await, ["a", "b"]);
+        while manager.stats().await.total_sandboxes > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    home.is_clean();
+}
+
+#[test]
+fn of_many_who_create_one_name_at_once_each_gets_the_same_and_it_takes_one_place() {
+    let home = Home::new();
+    wait(async {
+        let manager = Manager::new(home.sandboxes(), settings(1));
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let manager = manager.clone();
+            calls.spawn(async move { manager.create(spec("a")).await.unwrap().id().to_owned() });
+        }
+        let mut ids = calls.join_all().await;
+        ids.dedup();
+        assert_eq!((ids.len(), manager.stats().await.total_sandboxes), (1, 1));
+        // A deletion and a creation at once end in one sandbox or none, and never in one that nobody looks after.
+        let (deleted, created) = tokio::join!(manager.delete("a"), manager.create(spec("a")));
+        deleted.unwrap();
+        let lives = created.is_ok_and(|held| held.stats().is_ok());
+        assert!(lives || home.ok(&["ps"]).is_empty());
+        assert_eq!(manager.shutdown(Duration::from_secs(30)).await, Vec::<String>::new());
+    });
+    home.is_clean();
+}
+
+#[test]
 fn a_scope_ends_its_sandbox() {
     let home = Home::new();
     let sandboxes = home.sandboxes();

@@ -72,17 +72,18 @@ fn figures_are_those_of_the_sandbox() {
     let after = home.json(&["stats", "--json", "a"]);
     assert_eq!((&after["started"], &after["running"]), (&1.into(), &0.into()));
     assert!(after["last_used_ms"].as_u64() > before["last_used_ms"].as_u64(), "{after}");
+    assert!(after["figures"]["pids"].as_u64().unwrap() >= 1, "{after}");
+    assert_eq!(after["limits"]["memory_bytes"], 512 << 20, "{after}");
     if !support::has_cgroups() {
         return support::host_cannot("needs cgroups for figures of the whole sandbox");
     }
     let figures = &after["figures"];
     assert!(figures["memory_bytes"].as_u64().unwrap() >= 20 << 20, "{after}");
-    assert!(figures["pids"].as_u64().unwrap() >= 1, "{after}");
     assert_eq!(figures["workspace_bytes"].as_u64(), Some(0), "{after}");
     home.says("a", "head -c 3M /dev/zero > x");
     assert_eq!(home.json(&["stats", "--json", "a"])["figures"]["workspace_bytes"].as_u64(), Some(3 << 20));
     let text = home.ok(&["stats", "a"]);
-    assert!(text.contains("memory") && text.contains("1h0m"), "{text}");
+    assert!(text.contains(" of 512.0 MiB") && text.contains("1h0m"), "{text}");
 }
 
 #[test]

@@ -87,6 +87,14 @@ fn a_session_is_a_workspace_and_its_sandbox_or_why_there_is_none() {
     assert_ne!(again.id(), held.id());
     assert_eq!(home.says(again.name(), "cat file"), "kept");
     assert_eq!(sandboxes.in_workspace(store.state(), odd).unwrap().len(), 1);
+    home.ok(&["workspace", "create", "empty"]);
+    let listed = home.json(&["workspace", "list", "--json"]);
+    let living = |id: &str| {
+        let all = listed.as_array().unwrap();
+        all.iter().find(|workspace| workspace["id"] == id).unwrap()["sandboxes"].clone()
+    };
+    assert_eq!((living(odd), living("empty")), ([again.name()][..].into(), serde_json::json!([])));
+    assert!(home.ok(&["workspace", "show", odd]).contains(again.name()));
     again.stop().unwrap();
     // One that can't be made is an error, or a session without it.
     let job = pinfold::job(["x"]).require(pinfold::Requirement::Workspace).build().unwrap();
