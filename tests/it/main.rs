@@ -14,6 +14,7 @@ mod contract; // the job, field by field
 mod delegation; // whose groups a sandbox's are made in, where the runner has to ask or has none
 mod disk; // the workspace's size and its files, attacked
 mod doctor; // what `pinfold doctor` says, against what jobs then do
+mod emulator; // a terminal as whoever sits before one has it
 mod examples; // that each example is one command, and that what it builds works
 mod faults; // what happens when processes are killed and system calls fail
 mod figures; // each figure of `usage` against something independent

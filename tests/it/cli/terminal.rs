@@ -1,90 +1,45 @@
 //! `-t`: the command has a terminal of its own, and ours is raw meanwhile and as before afterwards.
 
-use super::{PATIENCE, end, pinfold, read_until};
+use super::{PATIENCE, end, pinfold};
+use crate::emulator::Emulator;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::process::Child;
 use std::time::Instant;
-
-/// A terminal as a terminal emulator has it.
-struct Terminal {
-    emulator: File,
-    terminal: File,
-}
-
-impl Terminal {
-    fn new(rows: u16, columns: u16) -> Self {
-        let emulator: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&emulator).unwrap();
-        unlockpt(&emulator).unwrap();
-        let path = ptsname(&emulator, Vec::new()).unwrap().into_string().unwrap();
-        let terminal = File::options().read(true).write(true).open(path).unwrap();
-        let terminal = Self { emulator: File::from(emulator), terminal };
-        terminal.resize(rows, columns);
-        terminal
-    }
-
-    fn resize(&self, rows: u16, columns: u16) {
-        tcsetwinsize(&self.terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-    }
-
-    fn start(&self, args: &[&str]) -> Child {
-        let stdio = || self.terminal.try_clone().unwrap();
-        pinfold(args).env("TERM", "xterm").stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap()
-    }
-
-    fn is_raw(&self) -> bool {
-        !tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ICANON)
-    }
-
-    fn read_until(&mut self, wanted: &str) -> String {
-        read_until(&mut self.emulator, wanted)
-    }
-
-    fn type_in(&mut self, keys: &str) {
-        self.emulator.write_all(keys.as_bytes()).unwrap();
-    }
-}
 
 #[test]
 fn the_command_has_a_terminal_of_the_same_size() {
-    let mut terminal = Terminal::new(33, 101);
+    let mut terminal = Emulator::new(33, 101);
     let script =
         "test -t 0 && test -t 1 && test -t 2 && stty size && tty && echo $TERM ready; read line; echo got $line";
-    let mut child = terminal.start(&["run", "-t", "--", "sh", "-c", script]);
-    let text = terminal.read_until("xterm ready");
+    let mut child = terminal.start(pinfold(["run", "-t", "--", "sh", "-c", script]));
+    let text = terminal.sees("xterm ready");
     assert!(text.contains("33 101"), "{text:?}");
     assert!(text.contains("/dev/pts/"), "{text:?}");
-    terminal.type_in("hello\r");
-    terminal.read_until("got hello");
+    terminal.types("hello\r");
+    terminal.sees("got hello");
     assert_eq!(end(&mut child).code(), Some(0));
 }
 
 #[test]
 fn our_terminal_is_raw_meanwhile_and_as_before_afterwards() {
-    let mut terminal = Terminal::new(24, 80);
+    let mut terminal = Emulator::new(24, 80);
     assert!(!terminal.is_raw());
-    let mut child = terminal.start(&["run", "-t", "--", "sh", "-c", "echo ready; read line"]);
-    terminal.read_until("ready");
+    let mut child = terminal.start(pinfold(["run", "-t", "--", "sh", "-c", "echo ready; read line"]));
+    terminal.sees("ready");
     let start = Instant::now();
     while !terminal.is_raw() {
         assert!(start.elapsed() < PATIENCE, "the terminal does not become raw");
     }
-    terminal.type_in("\r");
+    terminal.types("\r");
     assert_eq!(end(&mut child).code(), Some(0));
     assert!(!terminal.is_raw());
 }
 
 #[test]
 fn our_terminal_is_as_before_after_a_kill_too() {
-    let mut terminal = Terminal::new(24, 80);
+    let mut terminal = Emulator::new(24, 80);
     let mut child =
-        terminal.start(&["run", "-t", "--", "sh", "-c", "trap '' TERM HUP; echo ready; sleep 100; sleep 100"]);
-    terminal.read_until("ready");
+        terminal.start(pinfold(["run", "-t", "--", "sh", "-c", "trap '' TERM HUP; echo ready; sleep 100; sleep 100"]));
+    terminal.sees("ready");
     for _ in 0..2 {
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(200));
@@ -95,51 +50,51 @@ fn our_terminal_is_as_before_after_a_kill_too() {
 
 #[test]
 fn control_c_is_a_key_of_the_commands_terminal() {
-    let mut terminal = Terminal::new(24, 80);
-    let mut child = terminal.start(&[
+    let mut terminal = Emulator::new(24, 80);
+    let mut child = terminal.start(pinfold([
         "run",
         "-t",
         "--",
         "sh",
         "-c",
         "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done",
-    ]);
-    terminal.read_until("ready");
-    terminal.type_in("\x03");
-    terminal.read_until("caught");
+    ]));
+    terminal.sees("ready");
+    terminal.types("\x03");
+    terminal.sees("caught");
     assert_eq!(end(&mut child).code(), Some(5));
 }
 
 #[test]
 fn the_commands_terminal_follows_the_size_of_ours() {
-    let mut terminal = Terminal::new(24, 80);
+    let mut terminal = Emulator::new(24, 80);
     let script = "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done";
-    let mut child = terminal.start(&["run", "-t", "--", "sh", "-c", script]);
-    terminal.read_until("ready");
+    let mut child = terminal.start(pinfold(["run", "-t", "--", "sh", "-c", script]));
+    terminal.sees("ready");
     terminal.resize(50, 132);
     // A terminal emulator's child would get this by itself; ours has no controlling terminal.
     kill_process(Pid::from_child(&child), Signal::WINCH).unwrap();
-    terminal.read_until("50 132");
+    terminal.sees("50 132");
     assert_eq!(end(&mut child).code(), Some(0));
 }
 
 #[test]
 fn without_the_option_a_terminal_works_line_by_line() {
-    let mut terminal = Terminal::new(24, 80);
+    let mut terminal = Emulator::new(24, 80);
     let script = "test -t 0 || test -t 1 || test -t 2 || echo ready; read line; echo got $line";
-    let mut child = terminal.start(&["run", "--", "sh", "-c", script]);
-    terminal.read_until("ready");
+    let mut child = terminal.start(pinfold(["run", "--", "sh", "-c", script]));
+    terminal.sees("ready");
     assert!(!terminal.is_raw());
-    terminal.type_in("hello\r");
-    terminal.read_until("got hello");
+    terminal.types("hello\r");
+    terminal.sees("got hello");
     assert_eq!(end(&mut child).code(), Some(0));
 }
 
 #[test]
 fn the_keys_of_a_plain_terminal_interrupt_and_the_second_time_kill() {
-    let mut terminal = Terminal::new(24, 80);
+    let mut terminal = Emulator::new(24, 80);
     let script = "trap 'echo caught' INT; echo ready; while :; do sleep 0.05; done";
-    let stdio = || terminal.terminal.try_clone().unwrap();
+    let stdio = || terminal.terminal();
     // A session of its own, with this terminal: what a shell in a terminal emulator has.
     let mut child = std::process::Command::new("setsid")
         .args(["--ctty", "--wait", crate::support::pinfold().to_str().unwrap(), "run", "--", "sh", "-c", script])
@@ -148,19 +103,19 @@ fn the_keys_of_a_plain_terminal_interrupt_and_the_second_time_kill() {
         .stderr(stdio())
         .spawn()
         .unwrap();
-    terminal.read_until("ready");
-    terminal.type_in("\x03");
-    terminal.read_until("caught");
-    terminal.type_in("\x03");
-    terminal.read_until("cancelled by a second SIGINT");
+    terminal.sees("ready");
+    terminal.types("\x03");
+    terminal.sees("caught");
+    terminal.types("\x03");
+    terminal.sees("cancelled by a second SIGINT");
     assert_eq!(end(&mut child).code(), Some(130));
 }
 
 #[test]
 fn words_on_a_terminal_have_colour_unless_it_is_not_wanted() {
-    let mut terminal = Terminal::new(24, 80);
-    let mut child = terminal.start(&["run", "--", "no-such-command"]);
-    let text = terminal.read_until("error:");
+    let mut terminal = Emulator::new(24, 80);
+    let mut child = terminal.start(pinfold(["run", "--", "no-such-command"]));
+    let text = terminal.sees("error:");
     assert!(text.contains("\x1b[1;31merror:"), "{text:?}");
     assert_eq!(end(&mut child).code(), Some(127));
 }

@@ -1,12 +1,14 @@
 //! `pinfold ls` and `pinfold cp`: the rules of `docker cp`, what is printed, and that nothing in the place is followed.
 
 use super::{Place, SECRET};
+use crate::emulator::Emulator;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs `pinfold` in the scratch directory, where the place is `./inside` and the user's own files are beside it.
 fn pinfold(place: &Place, args: &[&str]) -> (i32, String, String) {
@@ -210,10 +212,10 @@ fn a_file_system_that_is_mounted_in_the_place_is_not_entered() {
 #[test]
 fn a_long_copy_shows_on_a_terminal_how_far_it_is_and_leaves_nothing_of_that() {
     let place = Place::new();
-    let (mut emulator, terminal) = crate::support::terminal();
+    let mut emulator = Emulator::new(24, 80);
     let mut command = Command::new(crate::support::pinfold());
     command.args(["cp", "-", "./inside:"]).current_dir(place.scratch.path("")).stdin(Stdio::piped());
-    let mut child = command.stdout(Stdio::piped()).stderr(terminal).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(emulator.terminal()).spawn().unwrap();
     let mut archive = tar::Builder::new(child.stdin.take().unwrap());
     // Goes on until the bar has been seen, however long that takes.
     let is_seen = AtomicBool::new(false);
@@ -222,6 +224,8 @@ fn a_long_copy_shows_on_a_terminal_how_far_it_is_and_leaves_nothing_of_that() {
             for number in 0.. {
                 let mut header = tar::Header::new_gnu();
                 header.set_size(100_000);
+                header.set_mode(0o644);
+                header.set_mtime(0);
                 archive.append_data(&mut header, format!("file-{number}"), &[7; 100_000][..]).unwrap();
                 if is_seen.load(Ordering::Relaxed) {
                     break;
@@ -229,10 +233,10 @@ fn a_long_copy_shows_on_a_terminal_how_far_it_is_and_leaves_nothing_of_that() {
             }
             drop(archive.into_inner().unwrap());
         });
-        let shown = read_until(&mut emulator, " files\x1b[K");
+        let shown = emulator.sees(" files\x1b[K");
         is_seen.store(true, Ordering::Relaxed);
         assert!(shown.starts_with('\r') && shown.contains(" MiB, "), "{shown:?}");
-        read_until(&mut emulator, "files\x1b[K\r\x1b[K");
+        emulator.sees("\r\x1b[K");
     });
     assert!(child.wait().unwrap().success());
 }

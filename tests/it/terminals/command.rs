@@ -1,69 +1,14 @@
 //! `pinfold attach` and `pinfold exec -t`, with the terminal of whoever sits before them.
 
-use super::PATIENCE;
+use crate::emulator::Emulator;
 use crate::held::Home;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::Child;
-use std::time::Instant;
-
-/// A terminal emulator, and what it has shown.
-struct Emulator {
-    master: File,
-    terminal: File,
-    seen: String,
-}
-
-impl Emulator {
-    fn new(rows: u16, columns: u16) -> Self {
-        let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-        let terminal = File::options().read(true).write(true).open(path).unwrap();
-        tcsetwinsize(&terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        Self { master: File::from(master), terminal, seen: String::new() }
-    }
-
-    fn start(&self, home: &Home, args: &[&str]) -> Child {
-        let stdio = || self.terminal.try_clone().unwrap();
-        home.pinfold(args).env("TERM", "xterm").stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap()
-    }
-
-    fn is_raw(&self) -> bool {
-        !tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ICANON)
-    }
-
-    /// Waits until this was shown, and forgets what was.
-    fn sees(&mut self, wanted: &str) -> String {
-        let begin = Instant::now();
-        let mut chunk = [0; 65_536];
-        while !self.seen.contains(wanted) {
-            assert!(begin.elapsed() < PATIENCE, "no {wanted:?} in {:?}", self.seen);
-            let wait = Timespec { tv_sec: 1, tv_nsec: 0 };
-            if poll(&mut [PollFd::new(&self.master, PollFlags::IN)], Some(&wait)).unwrap() > 0 {
-                let length = self.master.read(&mut chunk).unwrap();
-                self.seen.push_str(&String::from_utf8_lossy(&chunk[..length]));
-            }
-        }
-        std::mem::take(&mut self.seen)
-    }
-
-    fn types(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).unwrap();
-    }
-}
 
 #[test]
 fn a_person_attaches_leaves_and_comes_back() {
     let home = Home::new();
     home.start("box", &[]);
     let mut emulator = Emulator::new(33, 101);
-    let mut child = emulator.start(&home, &["attach", "box", "--shell", "sh"]);
+    let mut child = emulator.start(home.pinfold(&["attach", "box", "--shell", "sh"]));
     emulator.sees("$ ");
     assert!(emulator.is_raw());
     emulator.types("stty size; kept=here\r");
@@ -75,7 +20,7 @@ fn a_person_attaches_leaves_and_comes_back() {
     let list = home.json(&["attach", "box", "--json"]);
     assert_eq!((list["name"].as_str(), list["shell"].as_str()), (Some("main"), Some("sh")), "{list}");
     let mut emulator = Emulator::new(24, 80);
-    let mut child = emulator.start(&home, &["attach", "box"]);
+    let mut child = emulator.start(home.pinfold(&["attach", "box"]));
     emulator.sees("33 101");
     // One of the two keys alone is the shell's.
     emulator.types("\x10\x15echo back $kept; exit 7\r");
@@ -93,21 +38,20 @@ fn a_command_on_a_terminal_of_its_own_has_the_size_and_keys_of_ours() {
     let mut emulator = Emulator::new(33, 101);
     let script =
         "test -t 0 && test -t 1 && test -t 2 && stty size && echo $TERM ready; read line; echo got $line; exit 5";
-    let mut child = emulator.start(&home, &["exec", "-it", "box", "--", "sh", "-c", script]);
+    let mut child = emulator.start(home.pinfold(&["exec", "-it", "box", "--", "sh", "-c", script]));
     assert!(emulator.sees("xterm ready").contains("33 101"));
     assert!(emulator.is_raw());
-    let size = Winsize { ws_row: 40, ws_col: 90, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&emulator.terminal, size).unwrap();
+    emulator.resize(40, 90);
     emulator.types("some line\r");
     emulator.sees("got some line");
     assert_eq!(child.wait().unwrap().code(), Some(5));
     assert!(!emulator.is_raw());
-    let mut child = emulator.start(&home, &["exec", "-t", "box", "--", "cat"]);
+    let mut child = emulator.start(home.pinfold(&["exec", "-t", "box", "--", "cat"]));
     emulator.types("x\r");
     emulator.sees("x\r\nx\r\n");
     emulator.types("\x03");
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let mut child = emulator.start(&home, &["exec", "-t", "box", "--", "/does/not/exist"]);
+    let mut child = emulator.start(home.pinfold(&["exec", "-t", "box", "--", "/does/not/exist"]));
     assert_eq!(child.wait().unwrap().code(), Some(127));
     assert!(!emulator.is_raw());
     home.fails(&["exec", "-t", "box", "--", "true"], "needs a terminal on stdin");
