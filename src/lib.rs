@@ -87,6 +87,7 @@ mod sandbox;
 mod stdio;
 mod supervision;
 mod sys;
+mod tar;
 pub mod workspace;
 
 pub use crate::byte_size::ByteSize;

@@ -1,4 +1,4 @@
-//! Out of a tree as tar, in GNU's format: names of any bytes and length, links as links. Owners are left out: they mean
+//! Out of a tree as tar: names of any bytes and length, links as links. Owners are left out: they mean
 //! nothing elsewhere.
 
 use super::Error;
@@ -9,16 +9,15 @@ use super::path::c_string;
 use super::plant::{Progress, Report};
 use super::tree::{PERMISSIONS, Tree, expect_regular};
 use super::walk::{Next, Visit, Visitor, walk};
+use crate::tar::{self, Writer};
 use rustix::fs::{OFlags, Stat};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use tar::{EntryType, Header};
 
-const BLOCK: usize = 512;
 const MOST_REFUSED: usize = 1000;
 
 impl Tree {
@@ -40,7 +39,8 @@ impl Tree {
         self.told("pack", path, |path| {
             let (start, stat) = self.look(self.root(), &path.to_c()?)?;
             let prefix = prefix.as_ref().to_owned();
-            let mut packer = Packer { tree: self, prefix, to: &mut to, report: Report::default(), progress };
+            let writer = Writer::new(&mut to as &mut dyn Write);
+            let mut packer = Packer { tree: self, prefix, writer, report: Report::default(), progress };
             if Kind::of(&stat) == Kind::Directory {
                 if !packer.prefix.as_os_str().is_empty() {
                     packer.directory(Path::new(""), &stat)?;
@@ -54,8 +54,7 @@ impl Tree {
                 }
                 packer.file(parent.as_fd(), &c_string(name)?, Path::new(""))?;
             }
-            packer.write(&[0; 2 * BLOCK])?;
-            packer.to.flush()?;
+            packer.writer.finish().map_err(Reason::Io)?;
             Ok(packer.report)
         })
     }
@@ -64,112 +63,50 @@ impl Tree {
 struct Packer<'a> {
     tree: &'a Tree,
     prefix: PathBuf,
-    to: &'a mut dyn Write,
+    writer: Writer<&'a mut dyn Write>,
     report: Report,
     progress: Progress<'a>,
 }
 
 impl Packer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+    fn append(&mut self, path: &Path, kind: tar::Kind, stat: &Stat) -> Result<(), Reason> {
+        let entry = self.described(path, kind, stat);
         // Not by `?`: what the reader of the archive does is no fault of a file's, so it must not look like one.
-        self.to.write_all(bytes).map_err(Reason::Io)
+        self.writer.append(&entry, &mut std::io::empty()).map(drop).map_err(Reason::Io)
     }
 
-    fn pad(&mut self, length: u64) -> Result<(), Reason> {
-        let over = usize::try_from(length % BLOCK as u64).unwrap_or_default();
-        if over == 0 { Ok(()) } else { self.write(&[0; BLOCK][over..]) }
-    }
-
-    /// The header of one entry, with its long names before it.
-    fn header(&mut self, path: &Path, kind: EntryType, stat: &Stat, length: u64, target: &[u8]) -> Result<(), Reason> {
-        let mut name = match (self.prefix.as_os_str().is_empty(), path.as_os_str().is_empty()) {
-            (true, _) => path.as_os_str().as_bytes().to_vec(),
-            (false, true) => self.prefix.as_os_str().as_bytes().to_vec(),
-            (false, false) => self.prefix.join(path).as_os_str().as_bytes().to_vec(),
+    fn described(&self, path: &Path, kind: tar::Kind, stat: &Stat) -> tar::Entry {
+        let path = match (self.prefix.as_os_str().is_empty(), path.as_os_str().is_empty()) {
+            (true, _) => path.to_owned(),
+            (false, true) => self.prefix.clone(),
+            (false, false) => self.prefix.join(path),
         };
-        if kind.is_dir() {
-            name.push(b'/');
+        let mut path = path.into_os_string().into_vec();
+        if kind == tar::Kind::Directory {
+            path.push(b'/');
         }
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(stat.st_mode & PERMISSIONS);
-        header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or_default());
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(length);
-        let old = header.as_old_mut();
-        let (is_long_name, is_long_target) = (!fill(&mut old.name, &name), !fill(&mut old.linkname, target));
-        header.set_cksum();
-        if is_long_target {
-            self.long(EntryType::GNULongLink, target)?;
-        }
-        if is_long_name {
-            self.long(EntryType::GNULongName, &name)?;
-        }
-        self.write(header.as_bytes())
-    }
-
-    fn long(&mut self, kind: EntryType, text: &[u8]) -> Result<(), Reason> {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        fill(&mut header.as_old_mut().name, b"././@LongLink");
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(text.len() as u64 + 1);
-        header.set_cksum();
-        self.write(header.as_bytes())?;
-        self.write(text)?;
-        self.write(&[0])?;
-        self.pad(text.len() as u64 + 1)
+        tar::Entry { path, kind, mode: stat.st_mode & PERMISSIONS, modified: stat.st_mtime, attributes: Vec::new() }
     }
 
     fn directory(&mut self, path: &Path, stat: &Stat) -> Result<(), Reason> {
-        self.header(path, EntryType::Directory, stat, 0, b"")?;
+        self.append(path, tar::Kind::Directory, stat)?;
         self.report.directories += 1;
         Ok(())
     }
 
     fn file(&mut self, directory: BorrowedFd<'_>, name: &CStr, path: &Path) -> Result<(), Reason> {
-        let (mut file, stat) = self.tree.regular(directory, name, OFlags::RDONLY)?;
+        let (file, stat) = self.tree.regular(directory, name, OFlags::RDONLY)?;
         let length = size(&stat);
         let most = self.tree.bounds.copy_bytes;
         if self.report.bytes.saturating_add(length) > most {
             return Err(Reason::TooBig(most));
         }
-        self.header(path, EntryType::Regular, &stat, length, b"")?;
-        self.content(&mut file, length)?;
-        self.pad(length)?;
+        let entry = self.described(path, tar::Kind::File { size: length }, &stat);
+        let mut content = Counted { file, report: &mut self.report, progress: &mut *self.progress };
+        // Exactly as much as the header says: what has grown since is cut, what has shrunk is filled with zeros, as by GNU tar.
+        // A disk that fails in the middle of a file ends all: it must not end as a file of zeros that looks whole.
+        self.writer.append(&entry, &mut content).map_err(Reason::Io)?;
         self.report.files += 1;
-        Ok(())
-    }
-
-    /// Exactly as much as the header says: what has grown since is cut, what has shrunk is filled with zeros, as by
-    /// GNU tar.
-    fn content(&mut self, file: &mut File, length: u64) -> Result<(), Reason> {
-        let mut chunk = vec![0; 128 << 10];
-        let mut left = length;
-        let mut is_at_end = false;
-        while left > 0 {
-            let wanted = usize::try_from(left).map_or(chunk.len(), |left| left.min(chunk.len()));
-            let read = match file.read(&mut chunk[..wanted]) {
-                _ if is_at_end => wanted,
-                // A disk that fails in the middle of a file must not end as a file of zeros that looks whole.
-                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(Reason::Io(error)),
-                Err(_interrupted) => continue,
-                Ok(0) => {
-                    is_at_end = true;
-                    chunk.fill(0);
-                    continue;
-                }
-                Ok(read) => read,
-            };
-            self.write(&chunk[..read])?;
-            left -= read as u64;
-            self.report.bytes += read as u64;
-            (self.progress)(&self.report);
-        }
         Ok(())
     }
 
@@ -179,7 +116,7 @@ impl Packer<'_> {
             Kind::File => self.file(visit.directory, visit.name, visit.path),
             Kind::Symlink => {
                 let target = link_target(visit.directory, visit.name)?;
-                self.header(visit.path, EntryType::Symlink, visit.stat, 0, target.as_os_str().as_bytes())?;
+                self.append(visit.path, tar::Kind::Symlink(target.into_os_string().into_vec()), visit.stat)?;
                 self.report.links += 1;
                 Ok(())
             }
@@ -208,11 +145,18 @@ impl Visitor for Packer<'_> {
     }
 }
 
-/// Puts a text into a field of a header, if it fits.
-fn fill(field: &mut [u8], text: &[u8]) -> bool {
-    match field.get_mut(..text.len()) {
-        Some(start) => start.copy_from_slice(text),
-        None => return false,
+/// A file's content, of which it is told how much was read.
+struct Counted<'a, 'p> {
+    file: File,
+    report: &'a mut Report,
+    progress: &'a mut (dyn FnMut(&Report) + 'p),
+}
+
+impl Read for Counted<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.report.bytes += read as u64;
+        (self.progress)(self.report);
+        Ok(read)
     }
-    true
 }

@@ -6,18 +6,12 @@ use super::error::Reason;
 use super::path::Inside;
 use super::plant::{Likeness, Planter, Progress, Report};
 use super::tree::Tree;
+use crate::tar::{Entry, Fault, Kind, Reader};
 use rustix::fs::Timespec;
-use std::cell::Cell;
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use tar::{Entry, EntryType, PaxExtensions};
-
-/// Of one extension, which holds a path or a few attributes.
-const LONGEST_EXTENSION: u64 = 1 << 20;
-/// What may follow the end of an archive, and is read so that its writer does not fail: tar pads to 10 KiB.
-const LONGEST_PADDING: u64 = 1 << 20;
 
 impl Tree {
     /// Unpacks a tar archive into a directory, which is made if it is missing. Files that are there are replaced, each as a
@@ -38,88 +32,52 @@ impl Tree {
     }
 }
 
-/// What the entries before a file's own say of it.
-#[derive(Default)]
-struct Extensions {
-    path: Option<Vec<u8>>,
-    target: Option<Vec<u8>>,
-    size: Option<u64>,
-    refusal: Option<&'static str>,
-}
-
 struct Unpacker<'a> {
     planter: Planter<'a>,
 }
 
 impl Unpacker<'_> {
     fn all(&mut self, archive: impl Read) -> Result<(), Reason> {
-        let has_ended = Cell::new(false);
-        let mut archive = tar::Archive::new(Watched { inner: archive, has_ended: &has_ended });
-        let mut extensions = Extensions::default();
-        // Raw, since otherwise an extension of any length is read into memory.
-        for entry in archive.entries().map_err(bad)?.raw(true) {
-            let mut entry = entry.map_err(bad)?;
-            match entry.header().entry_type() {
-                EntryType::GNULongName => extensions.path = Some(until_nul(small(&mut entry)?)),
-                EntryType::GNULongLink => extensions.target = Some(until_nul(small(&mut entry)?)),
-                EntryType::XHeader => extensions.take(&small(&mut entry)?)?,
-                EntryType::XGlobalHeader => _ = small(&mut entry)?,
-                EntryType::GNUSparse => return Err(Reason::BadArchive("GNU's sparse format is not supported".into())),
-                _ => self.placed(entry, std::mem::take(&mut extensions))?,
+        let mut reader = Reader::new(BufReader::with_capacity(1 << 17, archive));
+        while let Some(entry) = reader.next_entry()? {
+            match self.entry(&entry, &mut reader.content()) {
+                Err(Reason::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(Reason::BadArchive(error.to_string()));
+                }
+                // More may follow it than its size says, so that nobody knows where the next one begins.
+                Err(reason) if entry.kind == Kind::Other(GNU_SPARSE) => return Err(reason),
+                Err(reason) => self.planter.refuse(Path::new(OsStr::from_bytes(&entry.path)), reason)?,
+                Ok(()) => {}
             }
         }
-        if has_ended.get() {
-            return Err(Reason::BadArchive("it ends before its end".into()));
-        }
-        let _nothing_of_ours = io::copy(&mut archive.into_inner().take(LONGEST_PADDING), &mut io::sink());
+        reader.drain();
         Ok(())
     }
 
-    fn placed<R: Read>(&mut self, mut entry: Entry<'_, R>, extensions: Extensions) -> Result<(), Reason> {
-        if extensions.size.is_some_and(|size| size != entry.size()) {
-            return Err(Reason::BadArchive("an entry has two sizes".into()));
+    fn entry(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<(), Reason> {
+        if entry.overlay_attribute().is_some() {
+            return Err(Reason::BadArchive("it has an attribute of overlayfs".into()));
         }
-        let path = extensions.path.clone().unwrap_or_else(|| entry.path_bytes().into_owned());
-        match self.entry(&path, &mut entry, extensions) {
-            Err(Reason::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(Reason::BadArchive("it ends in the middle of a file".into()))
+        let inside = archived(&entry.path)?;
+        match &entry.kind {
+            Kind::Directory => self.planter.directory(&inside, entry.mode),
+            Kind::File { .. } => {
+                let modified = Timespec { tv_sec: entry.modified, tv_nsec: 0 };
+                self.planter.file(&inside, Likeness { mode: entry.mode, modified }, content)
             }
-            Err(reason) => self.planter.refuse(Path::new(OsStr::from_bytes(&path)), reason),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn entry<R: Read>(&mut self, path: &[u8], entry: &mut Entry<'_, R>, extensions: Extensions) -> Result<(), Reason> {
-        if let Some(why) = extensions.refusal {
-            return Err(Reason::BadArchive(why.into()));
-        }
-        let inside = archived(path)?;
-        let header = entry.header().clone();
-        let mode = header.mode().map_err(bad)?;
-        let target = || extensions.target.or_else(|| header.link_name_bytes().map(|bytes| bytes.into_owned()));
-        match header.entry_type() {
-            EntryType::Directory => self.planter.directory(&inside, mode),
-            // Tar of 1979 has no type for directories.
-            EntryType::Regular if path.ends_with(b"/") => self.planter.directory(&inside, mode),
-            EntryType::Regular | EntryType::Continuous => {
-                let seconds = i64::try_from(header.mtime().map_err(bad)?).unwrap_or_default();
-                let modified = Timespec { tv_sec: seconds, tv_nsec: 0 };
-                let left = entry.size();
-                self.planter.file(&inside, Likeness { mode, modified }, &mut Exactly { inner: entry, left })
+            Kind::Symlink(target) | Kind::HardLink(target) if target.is_empty() => {
+                Err(Reason::BadArchive("a link without a target".into()))
             }
-            EntryType::Symlink => match target() {
-                Some(target) if !target.is_empty() => self.planter.symlink(&inside, OsStr::from_bytes(&target)),
-                _ => Err(Reason::BadArchive("a link without a target".into())),
-            },
-            EntryType::Link => {
-                let target = target().ok_or_else(|| Reason::BadArchive("a link without a target".into()))?;
-                self.planter.hard_link(&inside, &archived(&target)?)
-            }
-            EntryType::Char | EntryType::Block | EntryType::Fifo => Err(Reason::NotRegular),
-            other => Err(Reason::BadArchive(format!("entries of type {} are not supported", other.as_byte()))),
+            Kind::Symlink(target) => self.planter.symlink(&inside, OsStr::from_bytes(target)),
+            Kind::HardLink(target) => self.planter.hard_link(&inside, &archived(target)?),
+            Kind::Other(b'3' | b'4' | b'6') => Err(Reason::NotRegular),
+            Kind::Other(GNU_SPARSE) => Err(Reason::BadArchive("GNU's sparse format is not supported".into())),
+            Kind::Other(letter) => Err(Reason::BadArchive(format!("entries of type {letter} are not supported"))),
         }
     }
 }
+
+const GNU_SPARSE: u8 = b'S';
 
 /// A path of an archive: always relative.
 fn archived(path: &[u8]) -> Result<Inside, Reason> {
@@ -129,80 +87,11 @@ fn archived(path: &[u8]) -> Result<Inside, Reason> {
     Inside::relative(path)
 }
 
-impl Extensions {
-    /// Reads the records of a pax header: pax(1).
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Reason> {
-        for record in PaxExtensions::new(bytes) {
-            let record = record.map_err(bad)?;
-            let value = record.value_bytes();
-            match record.key_bytes() {
-                b"path" => self.path = Some(value.to_vec()),
-                b"linkpath" => self.target = Some(value.to_vec()),
-                b"size" => {
-                    let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                    self.size = Some(size.ok_or_else(|| Reason::BadArchive("a size is no number".into()))?);
-                }
-                key if key.starts_with(b"GNU.sparse.") => self.refusal = Some("sparse files are not supported"),
-                key if key.starts_with(b"SCHILY.xattr.") && key.windows(9).any(|part| part == b".overlay.") => {
-                    self.refusal = Some("it has an attribute of overlayfs");
-                }
-                _ => {}
-            }
+impl From<Fault> for Reason {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Archive(reason) => Self::BadArchive(reason),
+            Fault::Read(error) => Self::Io(error),
         }
-        Ok(())
-    }
-}
-
-fn bad(error: io::Error) -> Reason {
-    Reason::BadArchive(error.to_string())
-}
-
-fn small<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, Reason> {
-    let size = entry.size();
-    if size > LONGEST_EXTENSION {
-        return Err(Reason::BadArchive("a name or attribute in it is too long".into()));
-    }
-    let mut bytes = Vec::new();
-    Exactly { inner: entry, left: size }.read_to_end(&mut bytes).map_err(bad)?;
-    Ok(bytes)
-}
-
-fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
-    if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
-        bytes.truncate(end);
-    }
-    bytes
-}
-
-/// A reader of exactly so many bytes: fewer are an error.
-struct Exactly<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Exactly<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        if read == 0 && self.left > 0 && !buffer.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.left = self.left.saturating_sub(read as u64);
-        Ok(read)
-    }
-}
-
-/// Notices that the input has ended. A whole archive says itself where it ends.
-struct Watched<'a, R> {
-    inner: R,
-    has_ended: &'a Cell<bool>,
-}
-
-impl<R: Read> Read for Watched<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        if read == 0 && !buffer.is_empty() {
-            self.has_ended.set(true);
-        }
-        Ok(read)
     }
 }

@@ -1,5 +1,6 @@
 //! Why a workspace could not be had, changed or given away. Each reason has a code that stays.
 
+use crate::tar::Fault;
 use std::io;
 use std::path::PathBuf;
 
@@ -128,6 +129,15 @@ impl Error {
     }
 }
 
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Archive(reason) => Self::archive(reason),
+            Fault::Read(source) => Self::Io { what: "read the archive".to_owned(), source },
+        }
+    }
+}
+
 /// Puts what was being done beside what the system said.
 pub(crate) trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, Error>;
@@ -147,6 +157,11 @@ pub(crate) fn quoted(text: &str) -> String {
     let start: String = text.chars().take(SHOWN).collect();
     let more = if start.len() < text.len() { "…" } else { "" };
     format!("`{}{more}`", start.escape_debug())
+}
+
+/// A name from an archive or a tree, for messages.
+pub(super) fn shown(name: &[u8]) -> String {
+    quoted(&String::from_utf8_lossy(name))
 }
 
 /// `2 holders, `a` and `b``: the number, and as many names as fit.

@@ -4,8 +4,8 @@
 use super::error::{Doing, Error};
 use super::file;
 use super::store::Store;
-use super::tar::{Entry, Kind, Writer};
 use super::tree::{self, Found, Met};
+use crate::tar::{Entry, Kind, Writer};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! A tar archive as a workspace. The archive is a stranger's: it is unpacked in a new directory that nobody else sees,
 //! beneath its descriptor, through no link; and it becomes the workspace's files as a whole, or not at all.
 
+use super::error::shown;
 use super::error::{Doing, Error};
 use super::key::Key;
 use super::limbo::{Half, Limbo};
@@ -9,9 +10,9 @@ use super::record::{Layout, Quota};
 use super::session::Session;
 use super::state::{DATA, Place, Workspaces};
 use super::store::{self, Store};
-use super::tar::{Entry, Kind, Reader, shown};
 use super::tree;
 use super::unpack::{Owner, Unpack};
+use crate::tar::{Entry, Kind, Reader};
 use rustix::fs::RenameFlags;
 use std::io::{BufReader, Read};
 use std::os::fd::AsFd;
@@ -128,7 +129,7 @@ fn unpack(fresh: &Half, source: impl Read, most: Quota, quota: Quota, owner: Own
 /// What can be told of an entry before anything is made of it.
 fn check(entry: &Entry, done: &mut Imported, most: Quota) -> Result<(), Error> {
     let name = shown(&entry.path);
-    if let Some(overlay) = entry.attributes.iter().find(|name| is_overlay(name)) {
+    if let Some(overlay) = entry.overlay_attribute() {
         let attribute = String::from_utf8_lossy(overlay).into_owned();
         return Err(Error::archive(format!(
             "{name} has the attribute `{}`, which is overlayfs's own",
@@ -161,8 +162,4 @@ fn too_large(bytes: u64) -> Error {
 
 fn too_many(most: Quota) -> Error {
     Error::TooBig { limit: format!("{} entries", most.inodes.unwrap_or_default()) }
-}
-
-fn is_overlay(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }

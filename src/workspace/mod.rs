@@ -30,7 +30,7 @@
 mod checkpoints;
 mod compact;
 mod diff;
-mod error;
+pub(crate) mod error;
 mod export;
 pub(crate) mod file;
 mod flatten;
@@ -47,7 +47,6 @@ mod references;
 mod session;
 mod state;
 mod store;
-mod tar;
 pub(crate) mod tree;
 mod unpack;
 mod using;

@@ -1,9 +1,10 @@
 //! Entries of an archive as files beneath a directory that only we write to. Links are made as they stand and never
 //! followed: a later entry whose path leads through one is refused.
 
+use super::error::shown;
 use super::error::{Doing, Error};
 use super::file;
-use super::tar::{Entry, Kind, shown};
+use crate::tar::{Entry, Kind};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use std::collections::BTreeMap;

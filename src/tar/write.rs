@@ -4,16 +4,16 @@ use super::header::{self, Header, LONGEST_NAME};
 use super::{BLOCK, Entry, Kind, pax};
 use std::io::{self, Read, Write};
 
-pub(in crate::workspace) struct Writer<W>(W);
+pub(crate) struct Writer<W>(W);
 
 impl<W: Write> Writer<W> {
-    pub(in crate::workspace) fn new(target: W) -> Self {
+    pub(crate) fn new(target: W) -> Self {
         Self(target)
     }
 
     /// Writes an entry. Of a file exactly its size is taken from `content`; what is missing is filled with zeros, as the
     /// size is written already. True when nothing was missing.
-    pub(in crate::workspace) fn append(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<bool> {
+    pub(crate) fn append(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<bool> {
         let (kind, link, size) = match &entry.kind {
             Kind::File { size } => (b'0', &[][..], *size),
             Kind::HardLink(link) => (b'1', &link[..], 0),
@@ -37,7 +37,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes the mark of the end, and gives back what was written to.
-    pub(in crate::workspace) fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         self.0.write_all(&[0; 2 * BLOCK])?;
         self.0.flush()?;
         Ok(self.0)

@@ -2,8 +2,8 @@
 
 use super::header::{self, Block, Header};
 use super::pax::Records;
-use super::{BLOCK, Entry, Kind, shown};
-use crate::workspace::error::{Doing, Error};
+use super::{BLOCK, Entry, Fault, Kind};
+use crate::workspace::error::quoted;
 use std::io::{self, Read};
 
 /// The most that the names and attributes of one entry may take in bytes. A path has 4096 at most.
@@ -12,7 +12,7 @@ const LARGEST_EXTENSION: u64 = 1 << 20;
 /// What may follow the end: GNU tar fills up to 10 KiB, others to more.
 const LARGEST_FILLING: u64 = 1 << 20;
 
-pub(in crate::workspace) struct Reader<R> {
+pub(crate) struct Reader<R> {
     source: R,
     /// What is left of the entry's content, and what fills up its last block.
     left: u64,
@@ -20,12 +20,12 @@ pub(in crate::workspace) struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    pub(in crate::workspace) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self { source, left: 0, filling: 0 }
     }
 
     /// The next entry, or `None` at the end.
-    pub(in crate::workspace) fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
+    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, Fault> {
         let (mut records, mut path, mut link) = (Records::default(), None, None);
         loop {
             self.skip()?;
@@ -47,12 +47,12 @@ impl<R: Read> Reader<R> {
     }
 
     /// The content of the entry that `next_entry` gave last.
-    pub(in crate::workspace) fn content(&mut self) -> impl Read + '_ {
+    pub(crate) fn content(&mut self) -> impl Read + '_ {
         Content(self)
     }
 
     /// Reads on to the end of what was handed in, so that whoever writes into a pipe does not die of it.
-    pub(in crate::workspace) fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         let _best_effort = io::copy(&mut self.source.by_ref().take(LARGEST_FILLING), &mut io::sink());
     }
 
@@ -62,11 +62,14 @@ impl<R: Read> Reader<R> {
         records: Records,
         path: Option<Vec<u8>>,
         link: Option<Vec<u8>>,
-    ) -> Result<Entry, Error> {
+    ) -> Result<Entry, Fault> {
         let path = records.path.or(path).unwrap_or(header.path);
         let link = records.link.or(link).unwrap_or(header.link);
         if records.is_sparse {
-            return Err(Error::archive(format!("{} is stored as a sparse file, which is not supported", shown(&path))));
+            return Err(malformed(format!(
+                "{} is stored as a sparse file, which is not supported",
+                quoted(&String::from_utf8_lossy(&path))
+            )));
         }
         let size = records.size.unwrap_or(header.size);
         let is_directory = path.ends_with(b"/");
@@ -79,14 +82,15 @@ impl<R: Read> Reader<R> {
             b'5' => Kind::Directory,
             other => Kind::Other(other),
         };
-        // Links and directories have no content, whatever size some programs write there. That of a type that is not
-        // known can't be told: such an entry is refused before anybody reads on.
-        self.begin(if let Kind::File { size } = kind { size } else { 0 });
+        // Links, directories, devices and FIFOs have no content, whatever size some programs write there. What is of a type
+        // that is not known has as much as a file would: pax(1).
+        let has_content = !matches!(header.kind, b'1'..=b'6') && kind != Kind::Directory;
+        self.begin(if has_content { size } else { 0 });
         let modified = records.modified.unwrap_or(header.modified);
         Ok(Entry { path, kind, mode: header.mode, modified, attributes: records.attributes })
     }
 
-    fn global(&mut self, header: &Header) -> Result<(), Error> {
+    fn global(&mut self, header: &Header) -> Result<(), Fault> {
         let bytes = self.extension(header)?;
         let records = Records::default().parse(&bytes).ok_or_else(|| malformed("a pax header is malformed"))?;
         // Comments, as git writes them, say nothing of files.
@@ -97,7 +101,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next header. `None` at the mark of the end.
-    fn header(&mut self) -> Result<Option<Header>, Error> {
+    fn header(&mut self) -> Result<Option<Header>, Fault> {
         let mut block: Block = [0; BLOCK];
         self.fill(&mut block)?;
         if block.iter().all(|byte| *byte == 0) {
@@ -110,7 +114,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// What an entry that only speaks of the next one says.
-    fn extension(&mut self, header: &Header) -> Result<Vec<u8>, Error> {
+    fn extension(&mut self, header: &Header) -> Result<Vec<u8>, Fault> {
         if header.size > LARGEST_EXTENSION {
             return Err(malformed("the names and attributes of an entry take more than 1 MiB"));
         }
@@ -127,20 +131,20 @@ impl<R: Read> Reader<R> {
     }
 
     /// Passes over what is left of an entry.
-    fn skip(&mut self) -> Result<(), Error> {
+    fn skip(&mut self) -> Result<(), Fault> {
         let wanted = self.left.saturating_add(self.filling);
         (self.left, self.filling) = (0, 0);
         let passed = io::copy(&mut self.source.by_ref().take(wanted), &mut io::sink());
-        match passed.doing(|| READING.to_owned())? {
+        match passed.map_err(Fault::Read)? {
             passed if passed == wanted => Ok(()),
             _ => Err(malformed(CUT)),
         }
     }
 
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Fault> {
         match self.source.read_exact(bytes) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(malformed(CUT)),
-            other => other.doing(|| READING.to_owned()),
+            other => other.map_err(Fault::Read),
         }
     }
 }
@@ -164,11 +168,10 @@ impl<R: Read> Read for Content<'_, R> {
     }
 }
 
-const READING: &str = "read the archive";
 const CUT: &str = "it ends too early";
 
-fn malformed(reason: &str) -> Error {
-    Error::archive(reason)
+fn malformed(reason: impl Into<String>) -> Fault {
+    Fault::Archive(reason.into())
 }
 
 fn c_text(mut bytes: Vec<u8>) -> Vec<u8> {

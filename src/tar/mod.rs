@@ -1,20 +1,23 @@
 //! tar archives as POSIX.1-2001 (pax) has them: what GNU tar, bsdtar and Python read and write. Written here rather than
-//! taken from a crate since an archive is a stranger's: every size has a bound, and what is not understood is refused.
+//! taken from a crate since an archive is a stranger's: every size has a bound, and what is not understood is refused. What
+//! an entry becomes is for `workspace::import` and `files::unpack` to say.
 
 mod header;
 mod pax;
 mod read;
 mod write;
 
-pub(super) use read::Reader;
-pub(super) use write::Writer;
+pub(crate) use read::Reader;
+pub(crate) use write::Writer;
+
+use std::io;
 
 /// The unit of an archive.
 const BLOCK: usize = 512;
 
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File {
         size: u64,
     },
@@ -29,20 +32,32 @@ pub(super) enum Kind {
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// As the archive has it.
-    pub(super) path: Vec<u8>,
-    pub(super) kind: Kind,
-    pub(super) mode: u32,
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: Kind,
+    pub(crate) mode: u32,
     /// Seconds since 1970.
-    pub(super) modified: i64,
+    pub(crate) modified: i64,
     /// The names of extended attributes that the archive has for it.
-    pub(super) attributes: Vec<Vec<u8>>,
+    pub(crate) attributes: Vec<Vec<u8>>,
 }
 
-/// A name from an archive, for messages.
-pub(super) fn shown(name: &[u8]) -> String {
-    super::error::quoted(&String::from_utf8_lossy(name))
+/// Why there is no next entry.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The archive is damaged, or holds what is not understood: in words.
+    Archive(String),
+    /// It can't be read.
+    Read(io::Error),
+}
+
+impl Entry {
+    /// Whether it has an attribute by which overlayfs hides or redirects files.
+    pub(crate) fn overlay_attribute(&self) -> Option<&[u8]> {
+        let is_overlay = |name: &&Vec<u8>| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+        self.attributes.iter().find(is_overlay).map(Vec::as_slice)
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +110,7 @@ mod tests {
             while let Some(entry) = reader.next_entry()? {
                 names.push(entry.path);
             }
-            Ok::<_, super::super::Error>(names)
+            Ok::<_, Fault>(names)
         };
         assert_eq!(names(&bytes).unwrap(), [b"a".to_vec(), b"b".to_vec()]);
         for length in 0..bytes.len() - BLOCK {
