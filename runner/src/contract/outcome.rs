@@ -110,6 +110,44 @@ pub enum RefusalReason {
     Unreachable,
 }
 
+impl Outcome {
+    /// All of it as one text, for whoever reads rather than asks, such as a model: stdout, stderr after a line `[STDERR]:`, and how it
+    /// ended if not by itself with 0, as `[Exit Code: 3]`. Bytes that are no UTF-8 are shown as U+FFFD. A command can write such
+    /// lines itself: programs go by the fields.
+    pub fn transcript(&self) -> String {
+        let mut text = self.stdout.to_text().into_owned();
+        let mut add = |part: &str| {
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text.push_str(part);
+        };
+        if self.stdout_truncated {
+            add("[stdout was cut]");
+        }
+        if !self.stderr.as_bytes().is_empty() {
+            add("[STDERR]:\n");
+            add(&self.stderr.to_text());
+        }
+        if self.stderr_truncated {
+            add("[stderr was cut]");
+        }
+        match (self.status, self.exit_code, &self.signal, &self.error) {
+            (Status::Exited, Some(0), ..) => {}
+            (Status::Exited, Some(code), ..) => add(&format!("[Exit Code: {code}]")),
+            (Status::Signaled, _, Some(signal), _) => add(&format!("[Signal: {signal}]")),
+            (Status::TimedOut, ..) => add("[Timed out]"),
+            (Status::CpuExceeded, ..) => add("[Out of CPU time]"),
+            (Status::OutOfMemory, ..) => add("[Out of memory]"),
+            (Status::WorkspaceExceeded, ..) => add("[Out of disk space]"),
+            (Status::Cancelled, ..) => add("[Cancelled]"),
+            (_, _, _, Some(failure)) => add(&format!("[Failed: {}]", failure.message)),
+            _ => add("[Failed]"),
+        }
+        text
+    }
+}
+
 /// How a job ended. The first cause for which Pinfold or the kernel killed the command decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

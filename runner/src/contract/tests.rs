@@ -2,6 +2,7 @@
 
 use super::job::Job;
 use super::limit::Limit;
+use super::outcome::{Failure, Outcome, Status};
 
 fn refusal(json: &str) -> String {
     Job::from_json(json.as_bytes()).expect_err("the job must be refused").to_string()
@@ -82,4 +83,27 @@ fn a_job_survives_the_round_trip() {
 fn deep_json_is_an_error_in_bounded_memory() {
     let deep = "[".repeat(100_000);
     assert!(refusal(&format!(r#"{{"command": {deep}"#)).contains("command"));
+}
+
+#[test]
+fn a_transcript_tells_all_that_was_written_and_how_it_ended() {
+    let ended = |stdout: &str, stderr: &str, status| Outcome {
+        status,
+        error: None,
+        stdout: stdout.into(),
+        stderr: stderr.into(),
+        ..Outcome::failed("x", Failure::new("", ""))
+    };
+    let exited = |stdout, stderr, code| Outcome { exit_code: Some(code), ..ended(stdout, stderr, Status::Exited) };
+    assert_eq!(exited("", "", 0).transcript(), "");
+    assert_eq!(exited("42", "", 0).transcript(), "42");
+    assert_eq!(exited("a\n", "b\n", 0).transcript(), "a\n[STDERR]:\nb\n");
+    assert_eq!(exited("a", "b", 3).transcript(), "a\n[STDERR]:\nb\n[Exit Code: 3]");
+    assert_eq!(
+        Outcome { stdout_truncated: true, ..ended("a", "", Status::TimedOut) }.transcript(),
+        "a\n[stdout was cut]\n[Timed out]"
+    );
+    let signal = Outcome { signal: Some("SIGSEGV".to_owned()), ..ended("", "", Status::Signaled) };
+    assert_eq!(signal.transcript(), "[Signal: SIGSEGV]");
+    assert_eq!(Outcome::failed("x", Failure::new("c", "no such thing")).transcript(), "[Failed: no such thing]");
 }
