@@ -18,6 +18,7 @@
 mod backend;
 mod config;
 mod error;
+mod executions;
 mod executor;
 mod language;
 mod languages;

@@ -6,6 +6,7 @@
 
 use super::backend::{Backend, BackendFuture, Bounded, PROGRAM, Task};
 use super::error::CodeError;
+use super::executions::Executions;
 use super::result::{CodeResult, Phased};
 use super::scratch::{Place, Scratch};
 use crate::pinfold::Pinfold;
@@ -32,10 +33,7 @@ pub struct NamespaceBackend {
     pinfold: Pinfold,
     /// Made when the first compiler runs.
     scratch: Mutex<Option<std::sync::Arc<Scratch>>>,
-    /// How often everything was ended.
-    ended: watch::Sender<u64>,
-    /// How many executions go on.
-    running: watch::Sender<usize>,
+    executions: Executions,
     /// Whether this host was found not to hold a share of a CPU.
     shares_no_cpu: AtomicBool,
     next: AtomicU64,
@@ -47,8 +45,7 @@ impl NamespaceBackend {
         Self {
             pinfold,
             scratch: Mutex::default(),
-            ended: watch::Sender::new(0),
-            running: watch::Sender::new(0),
+            executions: Executions::new(),
             shares_no_cpu: AtomicBool::new(false),
             next: AtomicU64::new(0),
         }
@@ -56,7 +53,7 @@ impl NamespaceBackend {
 
     async fn run(&self, task: Task) -> Result<CodeResult, CodeError> {
         let start = Instant::now();
-        let mut ended = self.ended.subscribe();
+        let mut ended = self.executions.end();
         let mut compiled = None;
         let mut place = None;
         if let Some(compiler) = task.compile(&format!("{}/{OUTPUT}", pinfold_runner::WORKSPACE)) {
@@ -216,34 +213,13 @@ impl Backend for NamespaceBackend {
 
     fn execute(&self, task: Task) -> BackendFuture<'_, Result<CodeResult, CodeError>> {
         Box::pin(async move {
-            let _running = Running::begin(&self.running);
+            let _running = self.executions.begin();
             self.run(task).await
         })
     }
 
     fn cleanup(&self) -> BackendFuture<'_, ()> {
-        Box::pin(async move {
-            let mut running = self.running.subscribe();
-            self.ended.send_modify(|count| *count += 1);
-            // What begins meanwhile is none of those that were to be ended, and is waited for all the same.
-            let _sender_lives = running.wait_for(|count| *count == 0).await;
-        })
-    }
-}
-
-/// An execution that goes on, counted for as long as it does.
-pub(super) struct Running(watch::Sender<usize>);
-
-impl Running {
-    pub(super) fn begin(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count.clone())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        Box::pin(self.executions.end_all())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::backend::{Backend, BackendFuture, Bounded, Task};
 use super::error::CodeError;
-use super::namespace::Running;
+use super::executions::Executions;
 use super::result::{CodeResult, Ended, Phased};
 use super::scratch::{Place, Scratch};
 use pinfold_runner::Content;
@@ -25,18 +25,17 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// The backend `process`.
 #[derive(Debug)]
 pub struct ProcessBackend {
-    ended: watch::Sender<u64>,
-    running: watch::Sender<usize>,
+    executions: Executions,
 }
 
 impl ProcessBackend {
     pub(super) fn new() -> Self {
-        Self { ended: watch::Sender::new(0), running: watch::Sender::new(0) }
+        Self { executions: Executions::new() }
     }
 
     async fn run(&self, task: Task) -> Result<CodeResult, CodeError> {
         let start = Instant::now();
-        let mut ended = self.ended.subscribe();
+        let mut ended = self.executions.end();
         let place = Scratch::open().and_then(|scratch| scratch.place()).map_err(CodeError::system("make a folder"))?;
         write(&place, &task).map_err(CodeError::system("write the code"))?;
         let output = place.path().join(OUTPUT).to_string_lossy().into_owned();
@@ -66,17 +65,13 @@ impl Backend for ProcessBackend {
 
     fn execute(&self, task: Task) -> BackendFuture<'_, Result<CodeResult, CodeError>> {
         Box::pin(async move {
-            let _running = Running::begin(&self.running);
+            let _running = self.executions.begin();
             self.run(task).await
         })
     }
 
     fn cleanup(&self) -> BackendFuture<'_, ()> {
-        Box::pin(async move {
-            let mut running = self.running.subscribe();
-            self.ended.send_modify(|count| *count += 1);
-            let _sender_lives = running.wait_for(|count| *count == 0).await;
-        })
+        Box::pin(self.executions.end_all())
     }
 }
 

@@ -10,7 +10,8 @@ mod same; // what a job sees in layers, and in one directory
 mod threads; // states without files
 
 use crate::sandbox::Scratch;
-use crate::workspaces::{Home, finish};
+use crate::support::finish;
+use crate::workspaces::Home;
 use pinfold::Workspace;
 use pinfold::checkpoint::{Filter, New};
 use pinfold::workspace::{Change, Difference, Mechanism, Store};

@@ -15,12 +15,12 @@ mod wire; // clients that are hostile, slow or gone
 mod workspaces; // sandboxes in workspaces that stay
 
 use crate::sandbox::{Scratch, eventually, leftovers};
-use crate::support;
+use crate::support::{self, finish};
 use pinfold::held::Sandboxes;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A runtime and a state directory of one test's own. Whatever of a sandbox is left at its end fails the test.
@@ -66,16 +66,12 @@ impl Home {
 
     /// Must succeed without a word: its stdout.
     pub(crate) fn ok(&self, args: &[&str]) -> String {
-        let (code, stdout, stderr) = self.run(args);
-        assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}: {stdout}");
-        stdout
+        support::succeeded(args, self.run(args))
     }
 
     /// Must fail as Pinfold's failure, in words that say this.
     pub(crate) fn fails(&self, args: &[&str], words: &str) {
-        let (code, stdout, stderr) = self.run(args);
-        assert_eq!((code, stdout.as_str()), (125, ""), "{args:?}: {stderr}");
-        assert!(stderr.starts_with("pinfold: error: ") && stderr.contains(words), "{args:?}: {stderr}");
+        support::refused(args, self.run(args), words);
     }
 
     /// Starts a sandbox: its id.
@@ -137,12 +133,6 @@ impl Drop for Home {
             self.is_clean();
         }
     }
-}
-
-pub(crate) fn finish(child: Child) -> (i32, String, String) {
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
 /// Runs `work` on a tokio runtime of its own.

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -93,4 +93,23 @@ pub(crate) fn has_program(name: &str) -> bool {
         skip(&format!("needs `{name}` below /usr"));
     }
     found
+}
+
+/// Waits for a program's end: its exit code, stdout and stderr.
+pub(crate) fn finish(child: Child) -> (i32, String, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+/// It must have succeeded without a word: its stdout.
+pub(crate) fn succeeded(args: &[&str], (code, stdout, stderr): (i32, String, String)) -> String {
+    assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}: {stdout}");
+    stdout
+}
+
+/// It must have failed as Pinfold's failure, in words that say this.
+pub(crate) fn refused(args: &[&str], (code, stdout, stderr): (i32, String, String), words: &str) {
+    assert_eq!((code, stdout.as_str()), (125, ""), "{args:?}: {stderr}");
+    assert!(stderr.starts_with("pinfold: error: ") && stderr.contains(words), "{args:?}: {stderr}");
 }

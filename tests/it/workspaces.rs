@@ -9,13 +9,13 @@ mod references; // who holds what, and what is refused then
 mod using; // jobs in a stored workspace, and what they keep others from
 
 use crate::sandbox::Scratch;
-use crate::support;
+use crate::support::{self, finish};
 use pinfold::workspace::{Listed, Store};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A state directory of one test's own.
@@ -71,16 +71,12 @@ impl Home {
 
     /// Must succeed: its stdout.
     pub(crate) fn ok(&self, args: &[&str]) -> String {
-        let (code, stdout, stderr) = self.run(args);
-        assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
-        stdout
+        support::succeeded(args, self.run(args))
     }
 
     /// Must fail as Pinfold's failure, in words that say this.
     pub(crate) fn fails(&self, args: &[&str], words: &str) {
-        let (code, stdout, stderr) = self.run(args);
-        assert_eq!((code, stdout.as_str()), (125, ""), "{args:?}: {stderr}");
-        assert!(stderr.starts_with("pinfold: error: ") && stderr.contains(words), "{args:?}: {stderr}");
+        support::refused(args, self.run(args), words);
     }
 
     pub(crate) fn create(&self, id: &str) -> PathBuf {
@@ -95,12 +91,6 @@ impl Home {
     pub(crate) fn limbo(&self) -> usize {
         fs::read_dir(self.state().join("workspaces/limbo")).map_or(0, Iterator::count)
     }
-}
-
-pub(crate) fn finish(child: Child) -> (i32, String, String) {
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
 /// The ids of all that is whole, and the number of broken ones.

@@ -2,7 +2,8 @@
 
 use super::{read, save, script, write};
 use crate::sandbox::eventually;
-use crate::workspaces::{Home, finish};
+use crate::support::finish;
+use crate::workspaces::Home;
 use std::io::Write;
 use std::process::{Child, Stdio};
 

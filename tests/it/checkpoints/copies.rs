@@ -68,7 +68,7 @@ fn without_namespaces_layers_are_refused() {
     home.create("ws");
     home.store().checkpoints("ws").save(&New::default(), None).unwrap();
     let job = home.pinfold(&["run", "-w", "ws:ws", "--mode", "landlock", "--", "true"]).spawn().unwrap();
-    let (code, _, words) = crate::workspaces::finish(job);
+    let (code, _, words) = crate::support::finish(job);
     let is_told = words.contains("`workspace` can't be in layers") || words.contains("andlock");
     assert!(code == 125 && is_told, "{words}");
 }

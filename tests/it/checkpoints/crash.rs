@@ -3,8 +3,9 @@
 use super::{layers, read, read_checkpoint, save, write};
 use crate::faults::can_trace;
 use crate::sandbox::kill;
+use crate::support::finish;
 use crate::workspaces::crash::killed_at;
-use crate::workspaces::{Home, finish, ids};
+use crate::workspaces::{Home, ids};
 use pinfold::checkpoint::Filter;
 use std::fs;
 use std::time::Duration;

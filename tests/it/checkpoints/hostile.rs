@@ -90,7 +90,7 @@ attempt(lambda: os.setxattr("d", "user.kept", b"kept"))
     fs::write(home.scratch.path("attack.py"), attack).unwrap();
     let ro = format!("{}:/attack.py", home.scratch.text("attack.py"));
     let job = home.pinfold(&["run", "-w", "ws:ws", "--ro", &ro, "--", "python3", "/attack.py"]).spawn().unwrap();
-    assert_eq!(crate::workspaces::finish(job), (0, String::new(), String::new()));
+    assert_eq!(crate::support::finish(job), (0, String::new(), String::new()));
     // As the kernel sees it, as we compare it, as it is joined.
     assert_eq!(script(&home, "ws", "cat f d/in; ls d"), "onein\nin\n");
     assert_eq!(lines(&store.checkpoints("ws").diff(None, None).unwrap()), ["A mine/"]);
@@ -123,7 +123,7 @@ fn a_limit_on_the_disk_counts_what_a_job_adds_in_layers_too() {
     save(&store, "ws", "first");
     let run = |text: &str| {
         let job = home.pinfold(&["run", "-w", "ws:ws", "--disk", "1M", "--", "sh", "-c", text]).spawn().unwrap();
-        crate::workspaces::finish(job).0
+        crate::support::finish(job).0
     };
     assert_eq!(run("head -c 500K /dev/zero > new"), 0);
     // Written anew it is the job's, as is what has no name any more.

@@ -2,7 +2,8 @@
 
 use super::{layers, read, read_checkpoint, write};
 use crate::sandbox::eventually;
-use crate::workspaces::{Home, finish};
+use crate::support::finish;
+use crate::workspaces::Home;
 use pinfold::checkpoint::New;
 use pinfold::workspace::Freezer;
 use std::cell::RefCell;
