@@ -145,10 +145,10 @@ fn the_memory_of_a_command_is_told_by_its_kinds_when_it_ends_and_before_it_is_ki
     // Only what is its own: what another one left is not in it.
     let done = held.run(&["true"], json!({}));
     assert!(shared(&done.outcome.usage) < 4 << 20, "{:?}", done.outcome.usage);
-    let stays = format!("{fill}; exec sleep 100");
-    let done = held.run(&["sh", "-c", &stays, "two"], json!({ "limits": { "wall_ms": 3000 } }));
+    let stays = "x=$(head -c 24M /dev/zero | tr '\\0' x); sleep 100; echo $x";
+    let done = held.run(&["sh", "-c", stays], json!({ "limits": { "wall_ms": 5000 } }));
     assert_eq!(done.outcome.status, Status::TimedOut);
-    assert!(shared(&done.outcome.usage) > 20 << 20, "{:?}", done.outcome.usage);
+    assert!(done.outcome.usage.memory.unwrap().anon_bytes.unwrap() > 20 << 20, "{:?}", done.outcome.usage);
     // Who forked is known only to the pid namespace, which all commands share.
     assert_eq!(done.outcome.usage.total_pids, None);
     held.close();
