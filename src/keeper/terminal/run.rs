@@ -48,7 +48,7 @@ pub(super) struct Run {
     pub(super) next: Step,
     output: Vec<u8>,
     is_truncated: bool,
-    began: Instant,
+    pub(super) began: Instant,
     _busy: Busy,
 }
 

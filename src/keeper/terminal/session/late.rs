@@ -1,6 +1,6 @@
 //! A command whose time is over, and a shell that does not come back from it.
 
-use super::{Phase, Place, STEP, Session, Step};
+use super::{ATTENTION, Phase, Place, STEP, Session, Step};
 use crate::keeper::terminal::foreground;
 use pinfold_runner::Failure;
 use rustix::process::Signal;
@@ -15,6 +15,11 @@ impl Session {
         let Some(run) = &mut self.run else { return };
         let Some(living) = &self.living else { return };
         match (run.phase, run.next) {
+            (Phase::Coming, _)
+                if self.place == Place::Driven && self.keeps_status && run.began.elapsed() < ATTENTION =>
+            {
+                return self.break_off();
+            }
             (Phase::Coming, _) => {
                 self.is_hidden = false;
                 if self.place == Place::Driven {

@@ -352,14 +352,21 @@ impl Session {
             return self.listen();
         }
         self.keeps_status = !is_clean;
-        self.with_living(|living| {
-            if is_clean {
-                living.pty.input_now(b"\r");
-            } else {
-                living.pty.drop_input();
-                living.pty.interrupt();
-            }
-        });
+        if is_clean {
+            return self.with_living(|living| living.pty.input_now(b"\r"));
+        }
+        // The line gives way, with what of it the shell has not got yet.
+        self.input.clear();
+        self.with_living(|living| living.pty.drop_input());
+        self.break_off();
+    }
+
+    /// Interrupts a shell in which somebody has begun to type. While a line editor gets ready for a line, an interrupt is lost
+    /// on it (bash 5.2), so that this is done once more if the shell does not listen soon.
+    fn break_off(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        run.deadline = Instant::now().checked_add(STEP);
+        self.with_living(|living| living.pty.interrupt());
     }
 
     fn finish(&mut self, exit_code: Option<i32>, replaced: bool, ended: bool) {
