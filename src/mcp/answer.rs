@@ -40,6 +40,25 @@ pub(super) fn told(text: String, data: &impl Serialize) -> Result<CallToolResult
     Ok(result)
 }
 
+/// As many as may be told of, in number and in bytes, and whether there are more.
+pub(super) fn within<T>(
+    items: impl IntoIterator<Item = T>,
+    most: usize,
+    room: u64,
+    length: impl Fn(&T) -> usize,
+) -> (Vec<T>, bool) {
+    let (mut kept, mut left) = (Vec::new(), room);
+    for item in items {
+        // Each has a line of its own, with figures beside the name.
+        let Some(rest) = left.checked_sub(length(&item) as u64 + 32).filter(|_| kept.len() < most) else {
+            return (kept, true);
+        };
+        left = rest;
+        kept.push(item);
+    }
+    (kept, false)
+}
+
 impl Ran {
     /// # Errors
     /// When nothing ran.
@@ -190,5 +209,13 @@ mod tests {
         let (cut, left_out) = text(&"€€".as_bytes()[..5], 100, "stdout");
         assert_eq!((cut.as_str(), left_out), ("€\n[97 more bytes of stdout were left out]", 97));
         assert!(text(b"a\0b", 3, "stderr").0.contains("binary"));
+    }
+
+    #[test]
+    fn lists_are_bounded_in_number_and_in_bytes() {
+        let within = |most, room| within(["a", "bb", "ccc"], most, room, |text| text.len());
+        assert_eq!(within(3, 102), (vec!["a", "bb", "ccc"], false));
+        assert_eq!(within(2, 102), (vec!["a", "bb"], true));
+        assert_eq!(within(3, 101), (vec!["a", "bb"], true));
     }
 }

@@ -1,6 +1,6 @@
 //! Checkpoints of workspaces: a way back.
 
-use super::answer::told;
+use super::answer::{told, within};
 use super::refusal::Refusal;
 use super::run::SHORT;
 use super::sandboxes::{Done, done};
@@ -141,9 +141,8 @@ impl Server {
             let filter = Filter { limit: MOST + 1, ..Filter::default() };
             Ok(shared.store.checkpoints(&shared.workspace(&of.workspace)?).list(filter)?)
         });
-        let mut checkpoints: Vec<_> = found.await?.into_iter().map(One::of).collect();
-        let more = checkpoints.len() > MOST;
-        checkpoints.truncate(MOST);
+        let length = |one: &One| one.id.len() * 2 + one.labels.iter().map(String::len).sum::<usize>();
+        let (checkpoints, more) = within(found.await?.into_iter().map(One::of), MOST, self.bounds.output, length);
         let lines = checkpoints.iter().map(|one| {
             let head = if one.is_head { "*" } else { " " };
             format!("{head} {} {}\n", one.id, one.labels.join(", "))
@@ -167,8 +166,7 @@ impl Server {
             Ok(shared.store.checkpoints(&id).diff(diff.from.as_deref(), diff.to.as_deref())?)
         });
         let found = self.supervise(&context, SHORT, found).await??;
-        let more = found.len() > MOST;
-        let changes = found.into_iter().take(MOST).map(|change| Change {
+        let changes = found.into_iter().map(|change| Change {
             path: String::from_utf8_lossy(&change.path).into_owned(),
             change: match change.difference {
                 Difference::Added => "added",
@@ -177,7 +175,7 @@ impl Server {
             },
             is_directory: change.is_directory,
         });
-        let changes: Vec<_> = changes.collect();
+        let (changes, more) = within(changes, MOST, self.bounds.output, |change| change.path.len());
         let mut text = changes.iter().map(|change| format!("{} {}\n", change.change, change.path)).collect::<String>();
         if more {
             text += "[there are more]\n";

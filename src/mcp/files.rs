@@ -1,6 +1,6 @@
 //! Files of sandboxes and workspaces. Paths never lead out of them: the library sees to that.
 
-use super::answer::{told, whole_characters};
+use super::answer::{told, whole_characters, within};
 use super::place::Place;
 use super::refusal::Refusal;
 use super::sandboxes::{Done, done};
@@ -261,9 +261,10 @@ impl Server {
         annotations(title = "List a directory", read_only_hint = true, open_world_hint = false)
     )]
     async fn file_list(&self, Parameters(list): Parameters<List>) -> Result<CallToolResult, Refusal> {
+        let room = self.bounds.output;
         let found = self.files(list.place, false, move |opened| {
             let listing = opened.tree.list(&list.path)?;
-            Ok(entries(&listing.entries, list.limit, listing.is_truncated))
+            Ok(entries(&listing.entries, list.limit, room, listing.is_truncated))
         });
         tell_entries(&found.await?)
     }
@@ -274,9 +275,10 @@ impl Server {
         annotations(title = "Find files", read_only_hint = true, open_world_hint = false)
     )]
     async fn file_find(&self, Parameters(find): Parameters<Find>) -> Result<CallToolResult, Refusal> {
+        let room = self.bounds.output;
         let found = self.files(find.place, false, move |opened| {
             let found = opened.tree.glob(&find.pattern)?;
-            Ok(entries(&found.entries, find.limit, found.is_truncated))
+            Ok(entries(&found.entries, find.limit, room, found.is_truncated))
         });
         tell_entries(&found.await?)
     }
@@ -287,7 +289,8 @@ impl Server {
         annotations(title = "Search in files", read_only_hint = true, open_world_hint = false)
     )]
     async fn file_search(&self, Parameters(search): Parameters<Search>) -> Result<CallToolResult, Refusal> {
-        let found = self.files(search.place.clone(), false, move |opened| grep(&opened.tree, search)).await?;
+        let room = self.bounds.output;
+        let found = self.files(search.place.clone(), false, move |opened| grep(&opened.tree, search, room)).await?;
         let lines = found.matches.iter().map(|line| format!("{}:{}: {}\n", line.path, line.line, line.text));
         let mut words = lines.collect::<String>();
         for path in &found.binary {
@@ -351,9 +354,10 @@ fn bytes(tree: &Tree, read: &Read, cap: u64) -> Result<Text, Refusal> {
     Ok(Text { content: text(&json), base64: text(&json["base64"]), more: next_offset < size, next_offset })
 }
 
-fn entries(all: &[Entry], limit: Option<usize>, is_truncated: bool) -> Entries {
-    let limit = limit.unwrap_or(ENTRIES).min(MOST);
-    Entries { entries: all.iter().take(limit).map(Item::of).collect(), more: is_truncated || all.len() > limit }
+fn entries(all: &[Entry], limit: Option<usize>, room: u64, is_truncated: bool) -> Entries {
+    let length = |item: &Item| item.path.len() + item.target.as_ref().map_or(0, String::len);
+    let (entries, more) = within(all.iter().map(Item::of), limit.unwrap_or(ENTRIES).min(MOST), room, length);
+    Entries { entries, more: more || is_truncated }
 }
 
 fn tell_entries(entries: &Entries) -> Result<CallToolResult, Refusal> {
@@ -364,7 +368,7 @@ fn tell_entries(entries: &Entries) -> Result<CallToolResult, Refusal> {
     told(if words.is_empty() { "there is nothing\n".to_owned() } else { words }, entries)
 }
 
-fn grep(tree: &Tree, search: Search) -> Result<Found, Refusal> {
+fn grep(tree: &Tree, search: Search, room: u64) -> Result<Found, Refusal> {
     let mut grep = match search.regex {
         true => Grep::regex(search.pattern),
         false => Grep::literal(search.pattern),
@@ -383,6 +387,8 @@ fn grep(tree: &Tree, search: Search) -> Result<Found, Refusal> {
         let text = format!("{}{more}", String::from_utf8_lossy(shown));
         Line { path: line.path.to_string_lossy().into_owned(), line: line.line, text }
     });
-    let binary = found.binary.iter().take(MATCHES).map(|path| path.to_string_lossy().into_owned());
-    Ok(Found { matches: lines.collect(), more: found.is_truncated, binary: binary.collect() })
+    let (matches, more) = within(lines, MOST, room, |line| line.path.len() + line.text.len());
+    let binary = found.binary.iter().map(|path| path.to_string_lossy().into_owned());
+    let (binary, more_binary) = within(binary, MATCHES, room, String::len);
+    Ok(Found { matches, more: found.is_truncated || more || more_binary, binary })
 }

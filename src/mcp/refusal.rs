@@ -5,6 +5,9 @@ use pinfold::{Failure, checkpoint, files, held, workspace};
 use rmcp::handler::server::tool::IntoCallToolResult;
 use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock};
 
+/// How much of a message is told, in characters.
+const LONGEST: usize = 4000;
+
 /// Why, and what to do about it.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -31,7 +34,9 @@ impl Refusal {
 impl IntoCallToolResult for Refusal {
     fn into_call_tool_result(self) -> Result<CallToolResponse, rmcp::ErrorData> {
         let hint = self.hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-        Ok(CallToolResult::error(vec![ContentBlock::text(format!("{}{hint}", self.message))]).into())
+        // Some repeat what they were given.
+        let message: String = self.message.chars().take(LONGEST).collect();
+        Ok(CallToolResult::error(vec![ContentBlock::text(format!("{message}{hint}"))]).into())
     }
 }
 

@@ -4,10 +4,10 @@ use super::bounds::Bounds;
 use super::progress;
 use super::refusal::Refusal;
 use super::stdin::Watched;
-use pinfold::Pinfold;
 use pinfold::code::Executor;
 use pinfold::held::{Held, Manager, ManagerSettings, Name, Sandboxes};
 use pinfold::workspace::Store;
+use pinfold::{Network, Pinfold};
 use rmcp::handler::server::router::tool::ToolRouter;
 use rmcp::handler::server::tool::{IntoCallToolResult, ToolCallContext};
 use rmcp::model::{CallToolRequestParams, CallToolResponse, Implementation, ServerCapabilities, ServerConfig};
@@ -98,10 +98,7 @@ impl Server {
             + Self::file_tools()
             + Self::workspace_tools()
             + Self::checkpoint_tools();
-        for route in router.map.values_mut() {
-            Arc::make_mut(&mut route.attr.input_schema).insert("additionalProperties".to_owned(), false.into());
-        }
-        name_languages(&mut router, &bounds.language_names());
+        describe(&mut router, &bounds);
         let (store, ending) = (Store::new().map_err(words)?, watch::Sender::new(false));
         let shared = Shared { bounds, pinfold, executor, manager, sandboxes, store, names, ending };
         Ok(Self { shared: Arc::new(shared), router })
@@ -177,12 +174,20 @@ impl Shared {
     }
 }
 
-/// Tells the model which languages there are.
-fn name_languages(router: &mut ToolRouter<Server>, names: &[String]) {
-    let Some(route) = router.map.get_mut("run_code") else { return };
-    let schema = Arc::make_mut(&mut route.attr.input_schema);
-    if let Some(language) = schema.get_mut("properties").and_then(|all| all.get_mut("language")) {
-        language["enum"] = names.into();
+/// Puts into the tools' descriptions what is only known here.
+fn describe(router: &mut ToolRouter<Server>, bounds: &Bounds) {
+    for (name, route) in &mut router.map {
+        let schema = Arc::make_mut(&mut route.attr.input_schema);
+        schema.insert("additionalProperties".to_owned(), false.into());
+        if name == "run_code"
+            && let Some(language) = schema.get_mut("properties").and_then(|all| all.get_mut("language"))
+        {
+            language["enum"] = bounds.language_names().into();
+        }
+        let runs = name.starts_with("run_") || name.starts_with("terminal_") || name == "sandbox_exec";
+        if let Some(annotations) = route.attr.annotations.as_mut().filter(|_| runs) {
+            annotations.open_world_hint = Some(bounds.job.network != Network::None);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Workspaces, which outlive sandboxes and the server.
 
-use super::answer::told;
+use super::answer::{told, within};
 use super::refusal::Refusal;
 use super::sandboxes::{Done, done};
 use super::server::{Server, Shared};
@@ -65,9 +65,8 @@ impl Server {
         annotations(title = "List workspaces", read_only_hint = true, open_world_hint = false)
     )]
     async fn workspace_list(&self) -> Result<CallToolResult, Refusal> {
-        let mut workspaces = self.blocking(own).await?;
-        let more = workspaces.len() > MOST;
-        workspaces.truncate(MOST);
+        let all = self.blocking(own).await?;
+        let (workspaces, more) = within(all, MOST, self.bounds.output, |workspace| workspace.id.len());
         let mut text = workspaces.iter().map(|workspace| format!("{}\n", workspace.id)).collect::<String>();
         if more {
             text += "[there are more]\n";
