@@ -108,8 +108,11 @@ fn bounds(options: &McpOptions) -> Result<Bounds, String> {
         Some(Limit::Max) => None,
         None => Some(TIME),
     };
-    // An output without a bound would be one without a model that can read it.
-    let output = options.output.and_then(Limit::value).unwrap_or(OUTPUT);
+    let output = match options.output {
+        Some(Limit::At(bytes)) => bytes,
+        Some(Limit::Max) => return Err("`--output`: no model can read output without a bound".to_owned()),
+        None => OUTPUT,
+    };
     Ok(Bounds {
         job,
         time,

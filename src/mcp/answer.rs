@@ -22,8 +22,8 @@ pub(super) struct Ran {
     pub(super) stdout: String,
     /// What it wrote to stderr
     pub(super) stderr: String,
-    /// Bytes of stdout that were left out
-    pub(super) stdout_left_out: u64,
+    /// Bytes of stdout that were left out; null where nobody counted them
+    pub(super) stdout_left_out: Option<u64>,
     /// Bytes of stderr that were left out
     pub(super) stderr_left_out: u64,
     /// How long it took
@@ -71,7 +71,8 @@ impl Ran {
         if let Some(count) = outcome.usage.oom_kills.filter(|count| *count > 0) {
             notes.push(format!("the kernel killed {count} of its processes for using too much memory"));
         }
-        let (stdout, stdout_left_out) = text(outcome.stdout.as_bytes(), outcome.stdout_bytes, "stdout");
+        let (stdout, left_out) = text(outcome.stdout.as_bytes(), outcome.stdout_bytes, "stdout");
+        let stdout_left_out = Some(left_out);
         let (stderr, stderr_left_out) = text(outcome.stderr.as_bytes(), outcome.stderr_bytes, "stderr");
         let duration_ms = milliseconds(outcome.usage.wall_ms);
         let (status, exit_code) = (name(outcome.status), outcome.exit_code);
@@ -99,7 +100,6 @@ impl Ran {
     pub(super) fn of_terminal(ran: RunOutput, limit: Option<Duration>, note: Option<String>) -> Self {
         let kept = ran.output.as_bytes();
         let (mut stdout, _) = text(kept, kept.len() as u64, "output");
-        let left_out = u64::from(ran.truncated);
         if ran.truncated {
             stdout += "\n[more output was left out]";
         }
@@ -108,7 +108,7 @@ impl Ran {
             notes.push("only a new shell could end it: variables and directory of the old one are gone".to_owned());
         }
         if ran.ended {
-            notes.push("the shell has ended with it; the terminal gets a new one with another name".to_owned());
+            notes.push("the shell has ended with it: name another terminal from now on".to_owned());
         }
         let (status, verdict) = match (ran.timed_out, ran.exit_code) {
             (true, _) => ("timed_out", format!("interrupted: it ran longer than {}", words(limit))),
@@ -121,7 +121,7 @@ impl Ran {
             verdict,
             stdout,
             stderr: String::new(),
-            stdout_left_out: left_out,
+            stdout_left_out: (!ran.truncated).then_some(0),
             stderr_left_out: 0,
             duration_ms: milliseconds(Some(ran.duration_ms)),
             notes,

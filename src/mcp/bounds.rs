@@ -82,6 +82,18 @@ impl Bounds {
         Quota { bytes: limit(limits.workspace_bytes, WORKSPACE.0), inodes: limit(limits.workspace_inodes, WORKSPACE.1) }
     }
 
+    /// How much a sandbox may add to a stored workspace: what is left of its quota, which the job leaves open then, or as much
+    /// as to any other where it has none.
+    pub(super) fn limit_in(&self, quota: Quota, job: &mut Job) {
+        let most = self.quota();
+        let limit = |own: Option<u64>, most: Option<u64>| match own {
+            Some(_) => None,
+            None => Some(most.map_or(Limit::Max, Limit::At)),
+        };
+        job.limits.workspace_bytes = limit(quota.bytes, most.bytes);
+        job.limits.workspace_inodes = limit(quota.inodes, most.inodes);
+    }
+
     /// What runs code within these bounds.
     pub(super) fn executor(&self, pinfold: Pinfold) -> Result<Executor, CodeError> {
         let limits = &self.job.limits;

@@ -4,7 +4,7 @@ use super::answer::Ran;
 use super::refusal::Refusal;
 use super::server::Server;
 use pinfold::code::CodeRequest;
-use pinfold::{Content, Cwd, FileEntry, Job, Limit, WorkspacePath};
+use pinfold::{Content, Cwd, FileEntry, Job, WorkspacePath};
 use rmcp::handler::server::tool::schema_for_output;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::CallToolResult;
@@ -108,13 +108,8 @@ impl Server {
         let opened = self.blocking(move |shared| {
             let mut job = job;
             let in_use = shared.store.open(&shared.workspace(&workspace)?)?;
-            // What is left of its quota is what the job may add; one that has none has what temporary ones have.
-            (job.limits.workspace_bytes, job.limits.workspace_inodes) = (None, None);
+            shared.bounds.limit_in(in_use.quota(), &mut job);
             in_use.put_into(&mut job)?;
-            let most = shared.bounds.quota();
-            let limit = |most: Option<u64>| Some(most.map_or(Limit::Max, Limit::At));
-            job.limits.workspace_bytes = job.limits.workspace_bytes.or(limit(most.bytes));
-            job.limits.workspace_inodes = job.limits.workspace_inodes.or(limit(most.inodes));
             Ok((job, in_use))
         });
         let (job, _in_use) = opened.await?;

@@ -97,11 +97,17 @@ impl Server {
         let mut spec = self.bounds.spec();
         spec.name = Some(self.name(&start.name)?);
         if let Some(workspace) = &start.workspace {
-            // What is left of the workspace's quota is what the sandbox may add.
-            (spec.job.limits.workspace_bytes, spec.job.limits.workspace_inodes) = (None, None);
-            spec = spec.in_workspace(&self.store, self.workspace(workspace)?).with_checkpoints();
+            let id = self.workspace(workspace)?;
+            let wanted = id.clone();
+            let quota = self.blocking(move |shared| Ok(shared.store.show(&wanted)?.quota)).await?;
+            self.bounds.limit_in(quota, &mut spec.job);
+            spec = spec.in_workspace(&self.store, id).with_checkpoints();
         }
-        let created = self.supervise(&context, SHORT, self.manager.create(spec)).await?;
+        // It goes on when nobody waits any more: a sandbox that comes of it is then the manager's, and ends with the server.
+        let manager = self.manager.clone();
+        let creation = tokio::spawn(async move { manager.create(spec).await });
+        let created = self.supervise(&context, SHORT, creation).await?;
+        let created = created.map_err(|_panicked| Refusal::new("the sandbox could not be started"))?;
         created.map_err(|error| self.as_named(error))?;
         done(format!("sandbox `{}` is there", start.name))
     }

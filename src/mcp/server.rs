@@ -11,7 +11,7 @@ use pinfold::{Network, Pinfold};
 use rmcp::handler::server::router::tool::ToolRouter;
 use rmcp::handler::server::tool::{IntoCallToolResult, ToolCallContext};
 use rmcp::model::{CallToolRequestParams, CallToolResponse, Implementation, ServerCapabilities, ServerConfig};
-use rmcp::service::RequestContext;
+use rmcp::service::{QuitReason, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt, tool_handler};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt::Display;
@@ -219,7 +219,8 @@ pub(crate) async fn serve(bounds: Bounds) -> Result<(), String> {
             shared.ending.send_replace(true);
             match ended {
                 Ok(ended) => ended.map(|_why| ()),
-                Err(_at_work) => talk.await.map(|_why| ()),
+                // Nobody may read stdout any more.
+                Err(_at_work) => tokio::time::timeout(SHUTDOWN, talk).await.unwrap_or(Ok(QuitReason::Closed)).map(|_why| ()),
             }
         }
         _ = terminate.recv() => Ok(()),

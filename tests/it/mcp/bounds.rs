@@ -71,8 +71,7 @@ fn no_id_and_no_path_leads_out_of_the_workspaces() {
 #[test]
 fn no_argument_raises_a_limit() {
     let home = Home::new();
-    let mut server =
-        Server::start(&home, &["--time", "300ms", "--max-sandboxes", "1", "--pids", "20", "--allow", "bash"]);
+    let mut server = Server::start(&home, &["--time", "2s", "--max-sandboxes", "1", "--pids", "20", "--allow", "bash"]);
     server.ok("sandbox_start", json!({"name": "a"}));
     for (tool, arguments) in [
         ("run_command", json!({"command": "sleep 1000", "timeout_seconds": 1000})),
@@ -87,7 +86,7 @@ fn no_argument_raises_a_limit() {
             continue;
         }
         assert_eq!((&result["isError"], &result["structuredContent"]["status"]), (&json!(true), &json!("timed_out")));
-        assert!(words(&result).contains("timeout_seconds was lowered to 300ms"), "{result}");
+        assert!(words(&result).contains("timeout_seconds was lowered to 2s"), "{result}");
     }
     let refused = server.fails("run_command", json!({"command": "true", "timeout_seconds": -1}));
     assert!(refused.contains("timeout_seconds"), "{refused}");
@@ -98,7 +97,7 @@ fn no_argument_raises_a_limit() {
         assert!(refused.contains(&format!("no argument `{more}`")), "{refused}");
     }
     // The limits are those that were set at the start, in each kind of sandbox.
-    let script = "ulimit -n; ls /sys/class/net";
+    let script = "ulimit -n; tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '";
     let ran = server.ok("run_command", json!({"command": script}));
     assert_eq!(ran["stdout"], "1024\nlo\n");
     assert_eq!(server.ok("sandbox_exec", json!({"sandbox": "a", "command": script}))["stdout"], "1024\nlo\n");
@@ -118,6 +117,26 @@ fn what_the_operator_set_holds_for_commands_code_and_sandboxes() {
     assert_eq!(server.ok("sandbox_exec", json!({"sandbox": "a", "command": script}))["stdout"], expected);
     home.fails(&["mcp", "-w", "ws:x"], "--workspaces");
     home.fails(&["mcp", "--allow", "cobol"], "cobol");
+    home.fails(&["mcp", "--output", "max"], "--output");
+}
+
+#[test]
+fn a_stored_workspace_holds_what_the_operator_allows() {
+    let home = Home::new();
+    let mut server = Server::start(&home, &["--disk", "2M"]);
+    server.ok("workspace_create", json!({"workspace": "w"}));
+    server.ok("run_command", json!({"workspace": "w", "command": "head -c 1500000 /dev/zero > one"}));
+    // Once more is too much, whoever writes.
+    let fills = "head -c 1500000 /dev/zero > two && sleep 60";
+    let result = server.call("run_command", json!({"workspace": "w", "command": fills}));
+    assert_ne!(result["structuredContent"]["exit_code"], 0, "{result}");
+    server.ok("run_command", json!({"workspace": "w", "command": "rm -f two"}));
+    let text = "x".repeat(1_500_000);
+    let refused = server.fails("file_write", json!({"workspace": "w", "path": "two", "content": text}));
+    assert!(refused.contains("the workspace is full"), "{refused}");
+    server.ok("sandbox_start", json!({"name": "a", "workspace": "w"}));
+    let result = server.call("sandbox_exec", json!({"sandbox": "a", "command": fills}));
+    assert_ne!(result["structuredContent"]["exit_code"], 0, "{result}");
 }
 
 #[test]
