@@ -44,13 +44,13 @@ pub(crate) struct McpOptions {
     #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = 10, hide_default_value = true)]
     max_sandboxes: usize,
 
-    /// End a sandbox that nobody used for so long (default: 30m)
+    /// End sandboxes unused for so long (default: 30m)
     ///
     /// Also when the server was killed and could not end them itself.
     #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = idle)]
     idle: Option<Duration>,
 
-    /// How the ids of its workspaces begin (default: mcp/)
+    /// How ids of its workspaces begin (default: mcp/)
     ///
     /// No tool reaches any other workspace. They stay when the server ends: `pinfold workspace list` shows them.
     #[arg(long, value_name = "PREFIX", help_heading = "Server", default_value = "mcp/", hide_default_value = true)]

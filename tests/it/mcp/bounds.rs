@@ -121,6 +121,22 @@ fn what_the_operator_set_holds_for_commands_code_and_sandboxes() {
 }
 
 #[test]
+fn a_directory_of_the_operators_is_the_workspace_of_all_but_code() {
+    let home = Home::new();
+    let directory = home.scratch.path("project");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("f"), "theirs\n").unwrap();
+    let mut server = Server::start(&home, &["-w", directory.to_str().unwrap(), "--allow", "bash"]);
+    let ran = server.ok("run_command", json!({"command": "cat f; echo new > g"}));
+    assert_eq!(ran["stdout"], "theirs\n");
+    server.ok("sandbox_start", json!({"name": "a"}));
+    assert_eq!(server.ok("sandbox_exec", json!({"sandbox": "a", "command": "cat g"}))["stdout"], "new\n");
+    assert_eq!(server.ok("file_read", json!({"sandbox": "a", "path": "g"}))["content"], "new\n");
+    assert_eq!(server.ok("run_code", json!({"language": "bash", "code": "cat f g; true"}))["stdout"], "");
+    assert_eq!(std::fs::read_to_string(directory.join("g")).unwrap(), "new\n");
+}
+
+#[test]
 fn a_stored_workspace_holds_what_the_operator_allows() {
     let home = Home::new();
     let mut server = Server::start(&home, &["--disk", "2M"]);
