@@ -12,8 +12,8 @@ use super::scratch::{Place, Scratch};
 use crate::pinfold::Pinfold;
 use crate::stdio::Stdio;
 use pinfold_runner::{
-    AbsolutePath, Argv, Artifacts, Cwd, FileEntry, InvalidValue, Job, Limit, Mount, Network, Outcome, SandboxId, Status,
-    Workspace, WorkspacePath,
+    AbsolutePath, Argv, Artifacts, Cwd, FileEntry, InvalidValue, Job, Limit, Mount, Network, Outcome, SandboxId,
+    Status, Workspace, WorkspacePath,
 };
 use std::io;
 use std::path::Path;

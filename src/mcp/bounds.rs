@@ -13,6 +13,9 @@ use std::time::Duration;
 /// What a stored workspace may hold where the operator does not say: as much as a temporary one.
 const WORKSPACE: (u64, u64) = (1 << 30, 1 << 20);
 
+/// How many hosts that can be reached are named.
+const HOSTS: usize = 50;
+
 /// The kernel has no more processes than that, so that it is as good as no limit.
 const MOST_PIDS: u64 = 1 << 22;
 
@@ -146,9 +149,14 @@ impl Bounds {
                   long as it does. To keep files, make a workspace and name it. "
             }
         };
-        text += match self.job.network {
-            Network::None => "There is no network: nothing can be downloaded. ",
-            Network::Host => "The network is the host's. ",
+        text += &match &self.job.network {
+            Network::None => "There is no network: nothing can be downloaded. ".to_owned(),
+            Network::Host => "The network is the host's. ".to_owned(),
+            Network::Allow(list) => {
+                let hosts: Vec<_> = list.rules().iter().take(HOSTS).cloned().map(String::from).collect();
+                let more = if list.rules().len() > HOSTS { " and others" } else { "" };
+                format!("Of the network only these hosts can be reached, by TCP: {}{more}. ", hosts.join(", "))
+            }
         };
         let time = self.time.map_or("no limit".to_owned(), |time| format!("{time:?}"));
         // Writing to a String can't fail.

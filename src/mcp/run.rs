@@ -93,7 +93,9 @@ impl Server {
         let time = self.bounds.time(command.timeout_seconds)?;
         let mut job = self.bounds.job(shell(command.command), &time)?;
         job.stdin = Content::from(command.stdin);
-        job.cwd = cwd(command.cwd.as_deref())?;
+        if let Some(given) = &command.cwd {
+            job.cwd = cwd(given)?;
+        }
         for (path, text) in command.files {
             let path = WorkspacePath::try_from(path.as_str())
                 .map_err(|error| Refusal::new(format!("`files`: `{path}`: {error}")))?;
@@ -123,9 +125,8 @@ pub(super) fn shell(line: String) -> Vec<String> {
 }
 
 /// Where a command starts.
-pub(super) fn cwd(given: Option<&str>) -> Result<Cwd, Refusal> {
-    let told = |error| Refusal::new(format!("`cwd`: {error}"));
-    given.map_or_else(|| Ok(Cwd::default()), |given| Cwd::try_from(given).map_err(told))
+pub(super) fn cwd(given: &str) -> Result<Cwd, Refusal> {
+    Cwd::try_from(given).map_err(|error| Refusal::new(format!("`cwd`: {error}")))
 }
 
 /// How long a tool that runs nothing may take.

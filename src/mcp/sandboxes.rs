@@ -126,7 +126,9 @@ impl Server {
         let held = self.held(&exec.sandbox).await?;
         let mut job = command(shell(exec.command)).build().map_err(|error| Refusal::new(error.to_string()))?;
         job.stdin = Content::from(exec.stdin);
-        job.cwd = cwd(exec.cwd.as_deref())?;
+        if let Some(given) = &exec.cwd {
+            job.cwd = cwd(given)?;
+        }
         for (name, value) in exec.env {
             job.env.set(name, value).map_err(|error| Refusal::new(format!("`env`: {error}")))?;
         }
