@@ -2,6 +2,7 @@
 //! sandbox is, and how one is run, is the library's business.
 
 mod cli;
+mod mcp;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ mod limits;
 mod logs;
 mod ls;
 mod man;
+mod mcp;
 mod message;
 mod place;
 mod progress;
@@ -61,6 +62,7 @@ enum Command {
     Code(Box<code::CodeOptions>),
     Languages(languages::LanguagesOptions),
     Tool(Box<tool::ToolOptions>),
+    Mcp(Box<mcp::McpOptions>),
     Workspace(workspace::WorkspaceOptions),
     Checkpoint(checkpoint::CheckpointOptions),
     Cp(cp::CpOptions),
@@ -85,6 +87,7 @@ impl Cli {
             Command::Code(options) => code::run(*options),
             Command::Languages(options) => languages::run(&options),
             Command::Tool(options) => tool::run(&options),
+            Command::Mcp(options) => mcp::run(&options),
             Command::Workspace(options) => workspace::run(options),
             Command::Checkpoint(options) => checkpoint::run(options),
             Command::Cp(options) => cp::run(&options),

@@ -30,6 +30,8 @@ pub struct Executor {
     validator: Validator,
     /// The toolchains that were found.
     located: Arc<Mutex<HashMap<String, Arc<Located>>>>,
+    /// Where else somebody can write whom nobody trusts.
+    distrusted: Vec<PathBuf>,
 }
 
 impl Executor {
@@ -70,7 +72,16 @@ impl Executor {
             return Err(CodeError::UnknownLanguage(unknown.clone()));
         }
         let (counter, validator, located) = (Counter::default(), Validator::default(), Arc::default());
-        Ok(Self { config: Arc::new(config), languages, backend, counter, validator, located })
+        let (config, distrusted) = (Arc::new(config), Vec::new());
+        Ok(Self { config, languages, backend, counter, validator, located, distrusted })
+    }
+
+    /// Looks for no toolchain in these directories either, nor runs one from there: those of the host in which other
+    /// sandboxes can write. The writable mounts of the configuration are known.
+    #[must_use]
+    pub fn distrusting(mut self, directories: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.distrusted.extend(directories);
+        self
     }
 
     /// Runs a piece of code. A program that fails, is ended, or doesn't compile is a result.
@@ -225,8 +236,9 @@ impl Executor {
         if let Some(known) = known.filter(|known| known.is_still_there()) {
             return Ok(known);
         }
-        let (wanted, config) = (language.clone(), self.config.clone());
-        let asked = tokio::task::spawn_blocking(move || locate(&wanted, &config)).await;
+        let (wanted, mut distrusted) = (language.clone(), writable(&self.config));
+        distrusted.extend_from_slice(&self.distrusted);
+        let asked = tokio::task::spawn_blocking(move || locate(&wanted, &distrusted)).await;
         let found = Arc::new(asked.map_err(|error| CodeError::system("look for a toolchain")(error.into()))??);
         self.located.lock().unwrap_or_else(PoisonError::into_inner).insert(language.name.clone(), found.clone());
         Ok(found)
@@ -234,8 +246,8 @@ impl Executor {
 }
 
 /// Looks for a language's toolchain on this host.
-fn locate(language: &Language, config: &CodeConfig) -> Result<Located, CodeError> {
-    on_this_host(&writable(config), |host| {
+fn locate(language: &Language, distrusted: &[PathBuf]) -> Result<Located, CodeError> {
+    on_this_host(distrusted, |host| {
         let mut missing = Vec::new();
         for toolchain in &language.toolchains {
             match toolchain.locate(host) {

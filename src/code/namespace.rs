@@ -12,8 +12,8 @@ use super::scratch::{Place, Scratch};
 use crate::pinfold::Pinfold;
 use crate::stdio::Stdio;
 use pinfold_runner::{
-    AbsolutePath, Argv, Artifacts, FileEntry, InvalidValue, Job, Limit, Mount, Outcome, SandboxId, Status,
-    WorkspacePath,
+    AbsolutePath, Argv, Artifacts, Cwd, FileEntry, InvalidValue, Job, Limit, Mount, Network, Outcome, SandboxId,
+    Status, Workspace, WorkspacePath,
 };
 use std::io;
 use std::path::Path;
@@ -31,6 +31,8 @@ const LONGEST_ID: usize = 32;
 #[derive(Debug)]
 pub struct NamespaceBackend {
     pinfold: Pinfold,
+    /// What every sandbox is like, but for its command and what the configuration says.
+    base: Job,
     /// Made when the first compiler runs.
     scratch: Mutex<Option<std::sync::Arc<Scratch>>>,
     executions: Executions,
@@ -44,11 +46,21 @@ impl NamespaceBackend {
     pub fn new(pinfold: Pinfold) -> Self {
         Self {
             pinfold,
+            base: unbounded(),
             scratch: Mutex::default(),
             executions: Executions::new(),
             shares_no_cpu: AtomicBool::new(false),
             next: AtomicU64::new(0),
         }
+    }
+
+    /// Takes view, fences, environment and limits from a job, as [`job`](crate::job) builds it. The workspace stays a
+    /// temporary one, and compilers have no network. Of two limits, the job's and the configuration's, the smaller holds,
+    /// for compilers too.
+    #[must_use]
+    pub fn like(mut self, job: Job) -> Self {
+        self.base = Job { command: Argv::none(), id: None, workspace: Workspace::Temp, cwd: Cwd::default(), ..job };
+        self
     }
 
     async fn run(&self, task: Task) -> Result<CodeResult, CodeError> {
@@ -98,7 +110,10 @@ impl NamespaceBackend {
     ) -> Result<Phased, CodeError> {
         let (start, mut job) = (Instant::now(), self.job(task, task.run(PROGRAM))?);
         job.stdin = task.stdin.clone();
-        job.network = task.config.network().map_err(CodeError::InvalidValue)?;
+        job.network = match task.config.network().map_err(CodeError::InvalidValue)? {
+            Network::None => self.base.network.clone(),
+            network => network,
+        };
         if let Some(place) = place {
             let (source, target) = (utf8(&place.path().join(OUTPUT))?, PROGRAM.to_owned());
             job.mounts.push(mount(source, target)?);
@@ -130,7 +145,7 @@ impl NamespaceBackend {
     /// A job with what both phases have.
     fn job(&self, task: &Task, bounded: Bounded) -> Result<Job, CodeError> {
         let command = Argv::try_from(bounded.command).map_err(|error| invalid("command", &error))?;
-        let mut job = Job::new(command);
+        let mut job = Job { command, network: Network::None, ..self.base.clone() };
         job.id = Some(self.name(&task.id)?);
         for (name, value) in bounded.env {
             job.env.set(name, value).map_err(|error| invalid("env_vars", &error))?;
@@ -143,10 +158,11 @@ impl NamespaceBackend {
             let source = directory.canonicalize().map_err(CodeError::system("find the toolchain"))?;
             job.mounts.push(mount(utf8(&source)?, utf8(directory)?)?);
         }
-        job.limits.wall_ms = Limit::At(milliseconds(bounded.timeout));
-        job.limits.memory_bytes = bounded.memory.map_or(Limit::Max, Limit::At);
-        job.limits.pids = Limit::At(bounded.pids);
-        job.limits.output_bytes = Limit::At(task.config.output_bytes());
+        let limits = &mut job.limits;
+        limits.wall_ms = smaller(limits.wall_ms, Limit::At(milliseconds(bounded.timeout)));
+        limits.memory_bytes = smaller(limits.memory_bytes, bounded.memory.map_or(Limit::Max, Limit::At));
+        limits.pids = smaller(limits.pids, Limit::At(bounded.pids));
+        limits.output_bytes = smaller(limits.output_bytes, Limit::At(task.config.output_bytes()));
         job.limits.check().map_err(CodeError::InvalidValue)?;
         Ok(job)
     }
@@ -221,6 +237,21 @@ impl Backend for NamespaceBackend {
     fn cleanup(&self) -> BackendFuture<'_, ()> {
         Box::pin(self.executions.end_all())
     }
+}
+
+/// A job that leaves to the configuration what that has a say in.
+fn unbounded() -> Job {
+    let mut job = Job::new(Argv::none());
+    let limits = &mut job.limits;
+    for limit in [&mut limits.wall_ms, &mut limits.memory_bytes, &mut limits.pids, &mut limits.output_bytes] {
+        *limit = Limit::Max;
+    }
+    job
+}
+
+fn smaller(one: Limit<u64>, other: Limit<u64>) -> Limit<u64> {
+    let both = [one, other].into_iter().filter_map(Limit::value);
+    both.min().map_or(Limit::Max, Limit::At)
 }
 
 fn nothing_ran() -> pinfold_runner::Failure {

@@ -28,6 +28,7 @@ mod landlocked; // what stands where there are no namespaces, and what can't be 
 mod library; // what the library promises to its hosts, with real and with lying runners
 mod lifetime; // everything dies with the job, and nothing delays it
 mod limits; // each limit attacked
+mod mcp; // the server for models: each tool, what none can do, and its end
 mod network; // what can be reached: nothing, or the host's
 mod places; // the job's root, mounts, network and policy
 mod planted; // what an earlier job left and what a job hides: nothing is followed, nothing is gained
