@@ -1,7 +1,7 @@
 //! From a caller's name to a directory's: SHA-256 in hexadecimal, so that no name, however odd, is ever a path.
 
 use super::error::Error;
-use sha2::{Digest, Sha256};
+use hmac_sha256::Hash;
 use std::fmt;
 
 /// The longest id or holder's name in bytes: above what a command line takes, and nothing to fill a disk with.
@@ -17,7 +17,7 @@ impl Key {
         if name.len() > LONGEST {
             return Err(Error::invalid("a name", format!("it has {} bytes, {LONGEST} at most can be", name.len())));
         }
-        let digest = Sha256::digest(name.as_bytes());
+        let digest = Hash::hash(name.as_bytes());
         Ok(Self(digest.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 

@@ -353,7 +353,10 @@ impl Session {
         }
         self.keeps_status = !is_clean;
         if is_clean {
-            return self.with_living(|living| living.pty.input_now(b"\r"));
+            self.with_living(|living| {
+                living.pty.input_now(b"\r");
+            });
+            return;
         }
         // The line gives way, with what of it the shell has not got yet.
         self.input.clear();
