@@ -1,7 +1,7 @@
 //! The official client in Python, as people have it in their programs: `client.py` speaks to the server with it.
 
-use crate::held::{Home, finish};
-use crate::support;
+use crate::held::Home;
+use crate::support::{self, finish};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
