@@ -67,8 +67,10 @@ pub(crate) fn a_program_that_kills_everything_kills_itself_and_no_one_else() {
 
 #[test]
 pub(crate) fn orphans_are_reaped_and_zombies_cost_nothing() {
-    // What is left in /proc is init and the command; the grandchildren went to init, which reaped them.
-    assert_eq!(Job::probe("process", &["orphans", "100"]).run().exited(), "2 processes\n");
+    // What is left in /proc is init and the command; the grandchildren went to init, which reaped them. In a sandbox that
+    // stays, one may stand ready for the next command.
+    let left = Job::probe("process", &["orphans", "100"]).run().exited();
+    assert!(left == "2 processes\n" || crate::sandbox::is_by_another_way() && left == "3 processes\n", "{left}");
     let answer = Job::probe("process", &["zombies", "200"]).run();
     assert_eq!(answer.exited(), "zombies made\n");
     assert!(answer.took < SOON);

@@ -281,6 +281,11 @@ pub(crate) fn by(way: Way, test: fn()) {
     test();
 }
 
+/// Whether jobs are run in another way in this test.
+pub(crate) fn is_by_another_way() -> bool {
+    WAY.get().is_some()
+}
+
 /// What a job came to.
 pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
