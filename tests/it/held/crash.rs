@@ -117,7 +117,7 @@ fn clients_that_are_killed_at_any_moment_leave_no_command() {
         child.wait().unwrap();
     }
     eventually("no command is left", || home.json(&["stats", "--json", "a"])["running"] == 0);
-    assert_eq!(home.says("a", "grep -al sleep /proc/[0-9]*/comm | wc -l"), "0\n");
+    assert_eq!(home.says("a", "grep -sal sleep /proc/[0-9]*/comm | wc -l"), "0\n");
 }
 
 #[test]

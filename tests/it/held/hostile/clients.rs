@@ -208,7 +208,7 @@ fn clients_that_vanish_in_the_middle_leave_nothing() {
     eventually("their descriptors are closed", || {
         (descriptors(keeper), descriptors(runner)) <= (before.0 + 2, before.1 + 2)
     });
-    assert_eq!(home.says("box", "grep -al sleep /proc/[0-9]*/comm | wc -l"), "1\n");
+    assert_eq!(home.says("box", "grep -sal sleep /proc/[0-9]*/comm | wc -l"), "1\n");
     let mut resident = resident;
     resident.kill().unwrap();
     resident.wait().unwrap();
