@@ -94,6 +94,9 @@ fn a_resident_learns_nothing_from_a_command_being_set_up() {
     for _ in 0..crate::support::runs(200) {
         held.run(&["/bin/true"], json!({ "env": { "SECRET": secret } }));
     }
+    crate::sandbox::eventually("it has looked at everybody", || {
+        held.run(&["grep", "-q", "MARK=seen", "seen"], json!({})).outcome.exit_code == Some(0)
+    });
     held.ask(&pinfold_runner::Ask::Cancel { number: resident.number });
     held.outcome(resident);
     drop(seen_by_all);
