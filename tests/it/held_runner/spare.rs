@@ -5,7 +5,7 @@ use crate::support;
 use pinfold_runner::{Ask, Notice, Status};
 use serde_json::json;
 use std::io::Read;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Who stands ready, as its neighbours see it: every process but init and the one that looks.
 const OTHERS: &str = "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = 1 ] || [ $p = $$ ] || echo $p; done";
@@ -48,11 +48,10 @@ fn who_stops_it_holds_up_the_next_command_for_a_moment_at_most() {
             !held.sh(&format!("{stop}; true")).is_empty()
         });
     }
+    held.has_patience(MOMENT);
     for _ in 0..support::runs(10) {
         held.sh(&format!("{stop}; true"));
-        let begun = Instant::now();
         assert_eq!(held.sh("echo there"), "there\n");
-        assert!(begun.elapsed() < MOMENT, "{:?}", begun.elapsed());
     }
     held.close();
 }
@@ -61,10 +60,9 @@ fn who_stops_it_holds_up_the_next_command_for_a_moment_at_most() {
 fn who_stops_everybody_for_ever_holds_up_no_set_up_for_long() {
     let held = Held::start(json!({}));
     let stopper = held.begin(&["sh", "-c", "while :; do kill -STOP -1; done"], json!({}));
+    held.has_patience(MOMENT);
     for _ in 0..3 {
-        let begun = Instant::now();
         let asked = held.begin(&["sleep", "300"], json!({}));
-        assert!(begun.elapsed() < MOMENT, "{:?}", begun.elapsed());
         held.ask(&Ask::Cancel { number: asked.number });
         assert_eq!(held.outcome(asked).0.status, Status::Cancelled);
     }
