@@ -84,6 +84,8 @@ mod pinfold;
 mod quantity;
 mod runner_process;
 mod sandbox;
+#[doc(hidden)]
+pub mod service;
 mod stdio;
 mod supervision;
 mod sys;

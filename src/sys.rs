@@ -24,6 +24,26 @@ pub(crate) fn watch(descriptor: Arc<OwnedFd>, interest: Interest) -> io::Result<
     Ok(registered?)
 }
 
+/// Takes over the descriptors from number 3 on that whoever started this program says are its own: sd_listen_fds(3).
+/// `None` when one is missing, or is none of a socket.
+///
+/// To be called once, first of all in `main`, before anything else opens a file.
+pub(crate) fn handed_sockets(count: usize) -> Option<Vec<OwnedFd>> {
+    let mut taken = Vec::new();
+    for number in 3..3 + RawFd::try_from(count).ok()? {
+        let link = rustix::fs::readlink(format!("/proc/self/fd/{number}"), Vec::new()).ok()?;
+        if !link.as_bytes().starts_with(b"socket:") {
+            return None;
+        }
+        // SAFETY: it is open, as was just seen; it came with exec, since nothing in this program has opened any; and each
+        // number is met once, so that nobody else owns it.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+        rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC).ok()?;
+        taken.push(descriptor);
+    }
+    Some(taken)
+}
+
 /// The descriptors from number 3 on that this program was started with, `count` of them, and no others: whatever else was
 /// inherited is closed. `None` when one is missing.
 ///

@@ -22,6 +22,7 @@ mod progress;
 mod ps;
 mod run;
 mod sandbox;
+mod serve;
 mod start;
 mod stats;
 mod stop;
@@ -63,6 +64,7 @@ enum Command {
     Languages(languages::LanguagesOptions),
     Tool(Box<tool::ToolOptions>),
     Mcp(Box<mcp::McpOptions>),
+    Serve(Box<serve::ServeOptions>),
     Workspace(workspace::WorkspaceOptions),
     Checkpoint(checkpoint::CheckpointOptions),
     Cp(cp::CpOptions),
@@ -88,6 +90,7 @@ impl Cli {
             Command::Languages(options) => languages::run(&options),
             Command::Tool(options) => tool::run(&options),
             Command::Mcp(options) => mcp::run(&options),
+            Command::Serve(options) => serve::run(&options),
             Command::Workspace(options) => workspace::run(options),
             Command::Checkpoint(options) => checkpoint::run(options),
             Command::Cp(options) => cp::run(&options),

@@ -55,6 +55,17 @@ impl Tree {
         String::from_utf8(self.read(path)?).map_err(|_not_utf8| Reason::NotText.when("read", path))
     }
 
+    /// Opens a regular file to read it piece by piece, whatever takes its place meanwhile, and tells how long it is now.
+    ///
+    /// # Errors
+    /// `not_found`, and whatever else keeps it from being read.
+    pub fn open_file(&self, path: impl AsRef<Path>) -> Result<(File, u64), Error> {
+        self.told("read", path, |path| {
+            let (file, stat) = self.regular(self.root(), &path.to_c()?, OFlags::RDONLY)?;
+            Ok((file, super::entry::size(&stat)))
+        })
+    }
+
     /// Reads at most `length` bytes from `offset` on; fewer where the file ends, none behind its end.
     ///
     /// # Errors

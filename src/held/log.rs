@@ -12,6 +12,9 @@ pub(crate) const HALF: u64 = 8 << 20;
 /// One line of a log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
+    /// Its place in the log, from 1 on; 0 in logs of sandboxes that an older version started.
+    #[serde(default)]
+    pub number: u64,
     /// When, in milliseconds since 1970.
     pub time_ms: u64,
     /// Which command, by its number; none where it is about the sandbox.

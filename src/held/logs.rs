@@ -114,11 +114,18 @@ impl Follower {
     /// Waits until there is more; false when there never will be.
     pub fn wait(&self) -> bool {
         loop {
-            match self.0.receive(LONG) {
-                Ok(Some(Reply::Grown)) => return true,
-                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {}
-                _ => return false,
+            if let Some(is_more) = self.wait_at_most(LONG) {
+                return is_more;
             }
+        }
+    }
+
+    /// The same for so long; `None` when nothing came.
+    pub fn wait_at_most(&self, patience: Duration) -> Option<bool> {
+        match self.0.receive(patience) {
+            Ok(Some(Reply::Grown)) => Some(true),
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => None,
+            _ => Some(false),
         }
     }
 }

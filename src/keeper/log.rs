@@ -6,7 +6,7 @@ use crate::workspace::file::OURS;
 use crate::workspace::record::milliseconds;
 use pinfold_runner::{Content, Outcome, Status};
 use rustix::fs::OFlags;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +19,8 @@ pub(crate) struct Log {
     dir: OwnedFd,
     names: [String; 3],
     open: RefCell<Option<Open>>,
+    /// The number of the last line.
+    last: Cell<u64>,
     grown: watch::Sender<()>,
 }
 
@@ -30,7 +32,7 @@ struct Open {
 
 impl Log {
     pub(crate) fn new(dir: OwnedFd, id: &str) -> Self {
-        Self { dir, names: log_files(id), open: RefCell::new(None), grown: watch::Sender::new(()) }
+        Self { dir, names: log_files(id), open: RefCell::new(None), last: Cell::new(0), grown: watch::Sender::new(()) }
     }
 
     /// Says when there is more in it.
@@ -50,33 +52,41 @@ impl Log {
 
     /// Writes a line without telling those who follow.
     fn write(&self, exec: Option<u64>, event: LogEvent, text: &[u8], truncated: bool) {
-        let time_ms = milliseconds(SystemTime::now());
-        let line = LogLine { time_ms, exec, event, text: Content(text.to_vec()), truncated };
-        let Ok(mut json) = serde_json::to_vec(&line) else { return };
+        self.make_room(text.len());
+        let line = self.line(exec, event, Content(text.to_vec()), truncated);
+        self.append(&line);
+    }
+
+    /// A line with the next number.
+    fn line(&self, exec: Option<u64>, event: LogEvent, text: Content, truncated: bool) -> Vec<u8> {
+        self.last.set(self.last.get() + 1);
+        let (number, time_ms) = (self.last.get(), milliseconds(SystemTime::now()));
+        let line = LogLine { number, time_ms, exec, event, text, truncated };
+        let mut json = serde_json::to_vec(&line).unwrap_or_default();
         json.push(b'\n');
-        self.append(&json);
+        json
     }
 
     fn tell(&self) {
         self.grown.send_replace(());
     }
 
-    fn append(&self, json: &[u8]) {
+    /// What the log is to take makes it the older half if there is no room for it.
+    fn make_room(&self, length: usize) {
         let mut open = self.open.borrow_mut();
-        if open.as_ref().is_some_and(|open| open.bytes + json.len() as u64 > HALF) {
+        if open.as_ref().is_some_and(|open| open.bytes + length as u64 > HALF) {
             let [new, old, _] = &self.names;
             let _the_rest_is_written_anew = rustix::fs::renameat(&self.dir, new.as_str(), &self.dir, old.as_str());
             *open = self.create();
             if let Some(open) = open.as_mut() {
-                let time_ms = milliseconds(SystemTime::now());
                 let text = Content::from("older lines are in the older half, or dropped");
-                let mark = LogLine { time_ms, exec: None, event: LogEvent::Dropped, text, truncated: false };
-                if let Ok(mut mark) = serde_json::to_vec(&mark) {
-                    mark.push(b'\n');
-                    open.put(&mark);
-                }
+                open.put(&self.line(None, LogEvent::Dropped, text, false));
             }
         }
+    }
+
+    fn append(&self, json: &[u8]) {
+        let mut open = self.open.borrow_mut();
         if open.is_none() {
             *open = self.create();
         }

@@ -1,23 +1,15 @@
 //! What the operator set: the bounds of every job, every sandbox and every piece of code. A tool can only stay below them.
 
 use super::refusal::Refusal;
-use pinfold::code::{CodeConfig, CodeError, Executor, Languages, Level, NamespaceBackend};
+use pinfold::code::{CodeError, Executor, Languages};
 use pinfold::held::Spec;
 use pinfold::workspace::Quota;
-use pinfold::{Argv, ByteSize, Job, Limit, Network, Pinfold, Workspace};
+use pinfold::{Argv, ByteSize, Job, Limit, Network, Pinfold, Workspace, service};
 use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
-
-/// What a stored workspace may hold where the operator does not say: as much as a temporary one.
-const WORKSPACE: (u64, u64) = (1 << 30, 1 << 20);
 
 /// How many hosts that can be reached are named.
 const HOSTS: usize = 50;
-
-/// The kernel has no more processes than that, so that it is as good as no limit.
-const MOST_PIDS: u64 = 1 << 22;
 
 /// The bounds that the server works in.
 #[derive(Debug)]
@@ -80,49 +72,17 @@ impl Bounds {
 
     /// What a stored workspace may hold.
     pub(super) fn quota(&self) -> Quota {
-        let limit = |limit: Option<Limit<u64>>, default: u64| limit.map_or(Some(default), Limit::value);
-        let limits = &self.job.limits;
-        Quota { bytes: limit(limits.workspace_bytes, WORKSPACE.0), inodes: limit(limits.workspace_inodes, WORKSPACE.1) }
+        service::quota(&self.job.limits)
     }
 
-    /// How much a sandbox may add to a stored workspace: what is left of its quota, which the job leaves open then, or as much
-    /// as to any other where it has none.
+    /// How much a sandbox may add to a stored workspace of this quota.
     pub(super) fn limit_in(&self, quota: Quota, job: &mut Job) {
-        let most = self.quota();
-        let limit = |own: Option<u64>, most: Option<u64>| match own {
-            Some(_) => None,
-            None => Some(most.map_or(Limit::Max, Limit::At)),
-        };
-        job.limits.workspace_bytes = limit(quota.bytes, most.bytes);
-        job.limits.workspace_inodes = limit(quota.inodes, most.inodes);
+        service::limit_in(quota, self.quota(), job);
     }
 
     /// What runs code within these bounds.
     pub(super) fn executor(&self, pinfold: Pinfold) -> Result<Executor, CodeError> {
-        let limits = &self.job.limits;
-        let config = CodeConfig {
-            timeout: self.time,
-            max_memory_mb: limits.memory_bytes.value().map_or(0, |bytes| (bytes >> 20).max(1)),
-            max_cpu_percent: Some(limits.cpus.value().map_or(0.0, |cpus| cpus * 100.0)),
-            max_processes: limits.pids.value().unwrap_or(MOST_PIDS),
-            max_output_bytes: self.output,
-            allowed_languages: self.allowed.clone(),
-            validation: Level::Off.into(),
-            ..CodeConfig::default()
-        };
-        let mut job = self.job.clone();
-        (job.limits.wall_ms, job.limits.output_bytes) = (Limit::Max, Limit::At(self.output));
-        if let Some(time) = self.time {
-            job.limits.wall_ms = Time { limit: Some(time), note: None }.to_limit();
-        }
-        let backend = Arc::new(NamespaceBackend::new(pinfold).like(job));
-        Ok(Executor::with_backend(config, self.languages.clone(), backend)?.distrusting(self.written()))
-    }
-
-    /// The directories of the host in which sandboxes write.
-    fn written(&self) -> Vec<PathBuf> {
-        let mounts = self.job.mounts.iter().filter(|mount| mount.writable).map(|mount| &mount.source);
-        self.job.workspace.written().chain(mounts).map(|path| PathBuf::from(path.as_str())).collect()
+        service::executor(&self.job, (self.time, self.output), self.languages.clone(), &self.allowed, pinfold)
     }
 
     /// The names of the languages that may be used.
@@ -176,6 +136,6 @@ impl Bounds {
 
 impl Time {
     pub(super) fn to_limit(&self) -> Limit<u64> {
-        self.limit.map_or(Limit::Max, |time| Limit::At(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+        service::wall_limit(self.limit)
     }
 }

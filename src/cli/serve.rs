@@ -1,0 +1,199 @@
+//! `pinfold serve`: the options that bound what clients may do. The server is a program of its own, which this one becomes,
+//! so that a service manager's process stays the same.
+
+use super::exit::Exit;
+use super::sandbox::{self, SandboxOptions, stored};
+use super::{limits, message, value};
+use clap::Args;
+use pinfold::service::{self, Listen, Settings};
+use pinfold::{Argv, Job, Limit, Workspace, parse_duration};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long one command may run where no option says.
+const TIME: Duration = Duration::from_secs(600);
+
+/// Serve clients over HTTP: runs, sandboxes, files, terminals
+///
+/// All that the library does, as JSON over HTTP. What is allowed is said here, holds for every request, and no client can
+/// change it. Without `--listen` it is reached at a Unix socket in the runtime directory, by this user alone. Who asks shows
+/// a token: one is made at the first start, in the file `server.tokens` in the state directory. SIGTERM lets what is at
+/// work end; sandboxes that were started live on. The exit code is 0, or 125 when it could not serve.
+#[derive(Debug, Args)]
+#[command(
+    args_override_self = true,
+    after_help = "SIZE: 512M, 1G · TIME: 500ms, 10s, 2m · limits can be `max` · more in --help"
+)]
+pub(crate) struct ServeOptions {
+    /// Listen at this address, such as 127.0.0.1:8080
+    ///
+    /// One that other hosts reach needs `--token-file`. The server speaks plain HTTP: put a proxy with TLS before it.
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Server", conflicts_with = "socket")]
+    listen: Option<SocketAddr>,
+
+    /// Listen at a Unix socket of this path
+    ///
+    /// By default `server.sock` in the runtime directory. Only this user can connect. A service manager may hand over
+    /// sockets instead (LISTEN_FDS).
+    #[arg(long, value_name = "PATH", help_heading = "Server")]
+    socket: Option<PathBuf>,
+
+    /// Who may use it: lines of NAME TOKEN
+    ///
+    /// The file must be closed to others (mode 0600). Each name is an owner, who sees nothing of any other's; an owner may
+    /// have several tokens. By default one is made, in the state directory.
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    token_file: Option<PathBuf>,
+
+    /// What else clients may call it (repeatable)
+    ///
+    /// As it stands in `Host`, with the port if there is one: for a server behind a proxy. For example: `--host box.lan:8443`.
+    #[arg(long, value_name = "NAME", help_heading = "Server")]
+    host: Vec<String>,
+
+    /// How long work may go on after SIGTERM (default: 30s)
+    #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = positive)]
+    drain: Option<Duration>,
+
+    /// Connections that there may be (default: 512)
+    #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = 512, hide_default_value = true)]
+    max_connections: usize,
+
+    /// Commands that may run at once (default: 64)
+    ///
+    /// Where there are several owners, none has more than half of them.
+    #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = 64, hide_default_value = true)]
+    max_commands: usize,
+
+    /// The most of a request's body (default: 16M)
+    ///
+    /// Archives are not held in memory, and have a limit of their own.
+    #[arg(long, value_name = "SIZE", help_heading = "Server", value_parser = size)]
+    max_body: Option<u64>,
+
+    /// The most of an uploaded archive (default: 1G)
+    #[arg(long, value_name = "SIZE", help_heading = "Server", value_parser = size)]
+    max_archive: Option<u64>,
+
+    /// Wall-clock time of each command (default: 10m)
+    ///
+    /// The most that a client may ask for. A compiler has as much for itself. For example: `--time 1h`.
+    #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = limits::wall)]
+    time: Option<Limit<u64>>,
+
+    /// What is kept of each output stream (default: 1M)
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = limits::output)]
+    output: Option<Limit<u64>>,
+
+    /// Sandboxes of each owner at once (default: 10)
+    #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = 10, hide_default_value = true)]
+    max_sandboxes: usize,
+
+    /// End sandboxes unused for so long (default: 30m)
+    ///
+    /// Whether the server lives or not. A client may ask for less.
+    #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = positive)]
+    idle: Option<Duration>,
+
+    /// Workspaces of each owner (default: 100)
+    ///
+    /// Each may hold as much as `--disk` and `--inodes` say, by default 1G and 2^20 files.
+    #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = 100, hide_default_value = true)]
+    max_workspaces: usize,
+
+    /// Allow only this language for code (repeatable)
+    ///
+    /// By default all that `pinfold languages` lists. For example: `--allow python`.
+    #[arg(long, value_name = "LANGUAGE", help_heading = "Server")]
+    allow: Vec<String>,
+
+    /// Add the languages of a folder of TOML files
+    ///
+    /// Instead of the user's own, `pinfold/languages` in `$XDG_CONFIG_HOME` or `~/.config`.
+    #[arg(long, value_name = "DIR", help_heading = "Server")]
+    languages: Option<PathBuf>,
+
+    #[command(flatten)]
+    sandbox: SandboxOptions,
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(time) if time >= Duration::from_secs(1) => Ok(time),
+        Ok(_) => Err("it must be 1s or more".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    match value::size(text)? {
+        Limit::At(bytes) if bytes >= 1 << 10 => Ok(bytes),
+        _ => Err("it must be 1K or more, and not `max`".to_owned()),
+    }
+}
+
+pub(super) fn run(options: &ServeOptions) -> Exit {
+    // It comes back only if there is no server.
+    let reason = settings(options).and_then(|settings| become_server(&settings)).err().unwrap_or_default();
+    message::error(&reason, None);
+    Exit::Failed
+}
+
+fn become_server(settings: &Settings) -> Result<(), String> {
+    let program = service::program();
+    let program = program.ok_or("failed to find `pinfold-server` beside this program or on `PATH`")?;
+    let json = serde_json::to_string(settings).map_err(|error| format!("failed to write the settings: {error}"))?;
+    let error = Command::new(&program).arg(json).exec();
+    Err(format!("failed to execute `{}`: {error}", program.display()))
+}
+
+fn settings(options: &ServeOptions) -> Result<Settings, String> {
+    if stored::id(options.sandbox.workspace.as_deref())?.is_some() {
+        return Err("`--workspace`: workspaces of the store are named by clients".to_owned());
+    }
+    let mut job = Job::new(Argv::none());
+    sandbox::describe(&mut job, &options.sandbox, None)?;
+    if let Workspace::Path(_) = job.workspace {
+        return Err("`--workspace`: one directory for all clients would join what is each one's own".to_owned());
+    }
+    if let Some(output) = options.output {
+        job.limits.output_bytes = output;
+    }
+    if job.limits.output_bytes == Limit::Max {
+        return Err("`--output`: what is kept in memory has a bound".to_owned());
+    }
+    let time = match options.time {
+        Some(Limit::At(milliseconds)) => Some(Duration::from_millis(milliseconds)),
+        Some(Limit::Max) => None,
+        None => Some(TIME),
+    };
+    let listen = match (options.listen, &options.socket) {
+        (Some(address), _) => Listen::Tcp(address),
+        (None, Some(path)) => Listen::Unix(absolute(path)?),
+        (None, None) => Listen::Default,
+    };
+    Ok(Settings {
+        listen,
+        token_file: options.token_file.as_deref().map(absolute).transpose()?,
+        hosts: options.host.clone(),
+        job,
+        time,
+        max_sandboxes: options.max_sandboxes,
+        idle: options.idle.unwrap_or(Duration::from_secs(1800)),
+        max_workspaces: options.max_workspaces,
+        max_commands: options.max_commands,
+        max_connections: options.max_connections,
+        max_body: options.max_body.unwrap_or(16 << 20),
+        max_archive: options.max_archive.unwrap_or(1 << 30),
+        drain: options.drain.unwrap_or(Duration::from_secs(30)),
+        languages: options.languages.as_deref().map(absolute).transpose()?,
+        allowed_languages: options.allow.clone(),
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|error| format!("`{}`: {error}", path.display()))
+}

@@ -1,0 +1,23 @@
+//! The server: what the library does, over HTTP. One file for each group of routes; what holds for all of them is here beside
+//! them: who may ask (`tokens`, `guard`), what a request and an answer are (`api`, `body`, `answer`, `problem`), what a
+//! client's job may say (`policy`), and how connections begin and end (`listen`, `connection`, `run`).
+
+mod answer;
+mod api;
+mod body;
+mod bounded;
+mod call;
+mod connection;
+mod guard;
+mod journal;
+mod listen;
+mod metrics;
+mod policy;
+mod problem;
+mod routes;
+mod run;
+mod schema;
+mod state;
+mod tokens;
+
+pub(crate) use run::run;

@@ -1,0 +1,339 @@
+//! One file: its bytes, or some of them, and what is done with it. A file is opened once and read piece by piece, so that its
+//! size takes no memory, and what takes its place meanwhile is not mixed in.
+
+use super::place::{Item, files};
+use crate::server::answer::{Data, Done, Kind, Whole};
+use crate::server::api::{About, Api};
+use crate::server::body::{Json, NoQuery, Nothing, Raw};
+use crate::server::call::Call;
+use crate::server::problem::Problem;
+use crate::server::schema;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::IntoResponse;
+use pinfold::Content;
+use pinfold::files::{Occurrences, Replace};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// As much is read at once.
+const PIECE: u64 = 128 << 10;
+
+/// Which file, or which directory; its root if none is named.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// Relative to /workspace.
+    pub(super) path: Option<String>,
+    /// The same as base64, where it is not UTF-8.
+    pub(super) path_base64: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Writing {
+    /// Relative to /workspace; folders are made.
+    path: Option<String>,
+    /// The same as base64, where it is not UTF-8.
+    path_base64: Option<String>,
+    /// What becomes of a file that is there.
+    mode: Option<WriteMode>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum WriteMode {
+    /// It is replaced as a whole.
+    Replace,
+    /// It is an error that it is there.
+    Create,
+    /// What comes is added to its end.
+    Append,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Removing {
+    /// Relative to /workspace.
+    path: Option<String>,
+    /// The same as base64, where it is not UTF-8.
+    path_base64: Option<String>,
+    /// A directory with all that is in it.
+    #[serde(default)]
+    recursive: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Edit {
+    /// Relative to /workspace.
+    path: String,
+    /// What is there, exactly.
+    #[schemars(schema_with = "schema::content")]
+    old: Content,
+    /// What is put there.
+    #[schemars(schema_with = "schema::content")]
+    new: Content,
+    /// Replace every occurrence; else there must be only one.
+    #[serde(default)]
+    all: bool,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Edited {
+    replaced: u64,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Rename {
+    from: String,
+    to: String,
+    /// What has the new path may be replaced.
+    #[serde(default)]
+    replace: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Directory {
+    /// Relative to /workspace; those on the way to it are made too.
+    path: String,
+}
+
+/// The bytes of a file.
+#[derive(Debug)]
+struct FileBytes;
+
+impl Kind for FileBytes {
+    const STATUSES: &'static [(u16, &'static str, Option<&'static str>)] = &[
+        (200, "The whole file.", Some("application/octet-stream")),
+        (206, "The range that was asked for.", Some("application/octet-stream")),
+        (416, "The file has no such range.", None),
+    ];
+}
+
+macro_rules! both {
+    ($api:expr, $method:expr, $rest:literal, $id:literal, $words:literal, $route:expr) => {
+        $api.add(
+            &$method,
+            concat!("/v1/sandboxes/{sandbox}/", $rest),
+            About(concat!($id, "OfSandbox"), concat!($words, " of a sandbox")),
+            $route,
+        );
+        $api.add(
+            &$method,
+            concat!("/v1/workspaces/{workspace}/", $rest),
+            About(concat!($id, "OfWorkspace"), concat!($words, " of a workspace")),
+            $route,
+        );
+    };
+}
+pub(super) use both;
+
+pub(in crate::server) fn add(api: &mut Api) {
+    both!(api, Method::GET, "files/content", "readFile", "Read a file", read);
+    both!(api, Method::PUT, "files/content", "writeFile", "Write a file", write);
+    both!(api, Method::GET, "files/stat", "stat", "What has a path", stat);
+    both!(api, Method::DELETE, "files", "deleteFile", "Remove a file or directory", delete);
+    both!(api, Method::POST, "files/edit", "editFile", "Replace a text in a file", edit);
+    both!(api, Method::POST, "files/rename", "renameFile", "Rename a file or directory", rename);
+    both!(api, Method::POST, "files/directory", "makeDirectory", "Make a directory", make_directory);
+}
+
+/// The path that a query names.
+pub(super) fn path(text: Option<&str>, base64: Option<&str>) -> Result<PathBuf, Problem> {
+    match (text, base64) {
+        (Some(text), None) => Ok(PathBuf::from(text)),
+        (None, Some(base64)) => {
+            let json = serde_json::json!({"base64": base64});
+            let bytes: Result<Content, _> = serde_json::from_value(json);
+            let bytes = bytes.map_err(|error| Problem::invalid(error.to_string()).at("path_base64"))?;
+            Ok(PathBuf::from(OsString::from_vec(bytes.0)))
+        }
+        (None, None) => Ok(PathBuf::from(".")),
+        (Some(_), Some(_)) => Err(Problem::invalid("give `path` or `path_base64`, and not both").at("path")),
+    }
+}
+
+/// A path as base64, if it is not UTF-8.
+pub(super) fn base64(path: &Path) -> Option<String> {
+    if path.to_str().is_some() {
+        return None;
+    }
+    let json = serde_json::to_value(Content(path.as_os_str().as_bytes().to_vec())).ok()?;
+    json["base64"].as_str().map(str::to_owned)
+}
+
+async fn read(call: Call, which: Which, _: Nothing) -> Result<Whole<FileBytes>, Problem> {
+    let path = path(which.path.as_deref(), which.path_base64.as_deref())?;
+    let share = call.stream()?;
+    let (file, size, tree) = files(&call, false, move |opened| {
+        let (file, size) = opened.tree.open_file(&path)?;
+        Ok((file, size, opened.tree))
+    })
+    .await?;
+    let asked = range(&call.headers, size);
+    let Ok((start, end)) = asked.clone().unwrap_or(Ok((0, size))) else {
+        let unsatisfied = format!("bytes */{size}").parse().unwrap_or(HeaderValue::from_static("bytes */0"));
+        return Ok((StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, unsatisfied)]).into_response().into());
+    };
+    let (pieces, stream) = tokio::sync::mpsc::channel(1);
+    let file = Arc::new(file);
+    tokio::spawn(async move {
+        let mut at = start;
+        while at < end {
+            let (file, length) = (file.clone(), PIECE.min(end - at));
+            let read = tokio::task::spawn_blocking(move || piece(&file, at, length)).await;
+            let piece = read.unwrap_or_else(|error| Err(io::Error::other(error)));
+            let is_last = piece.is_err();
+            at += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+            let sent = tokio::time::timeout(crate::server::bounded::STALL, pieces.send(piece)).await;
+            if is_last || !matches!(sent, Ok(Ok(()))) {
+                break;
+            }
+        }
+        drop((share, tree));
+    });
+    let mut response = Body::from_stream(ReceiverStream::new(stream)).into_response();
+    if let Some(Ok(_)) = asked {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        if let Ok(told) = format!("bytes {start}-{}/{size}", end - 1).parse() {
+            response.headers_mut().insert(header::CONTENT_RANGE, told);
+        }
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(end - start));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    // Whatever it says, nobody's browser is to run it here.
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    Ok(response.into())
+}
+
+/// Some bytes of a file; an error where it has become shorter than it was.
+fn piece(file: &File, at: u64, length: u64) -> io::Result<Bytes> {
+    let mut buffer = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact_at(&mut buffer, at)?;
+    Ok(buffer.into())
+}
+
+/// The one range that is asked for, from where to where; an error if there is none such. What is not understood is as good as
+/// not asked: RFC 9110, 14.2.
+fn range(headers: &HeaderMap, size: u64) -> Option<Result<(u64, u64), ()>> {
+    let text = headers.get(header::RANGE)?.to_str().ok()?;
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    if first.trim().is_empty() {
+        let length = number(last)?;
+        return Some(if length == 0 || size == 0 { Err(()) } else { Ok((size - length.min(size), size)) });
+    }
+    let start = number(first)?;
+    let end = if last.trim().is_empty() { size } else { number(last)?.saturating_add(1).min(size) };
+    match number(last) {
+        Some(last) if last < start => None,
+        _ if start >= size => Some(Err(())),
+        _ => Some(Ok((start, end))),
+    }
+}
+
+async fn write(call: Call, writing: Writing, Raw(bytes): Raw) -> Result<Done, Problem> {
+    let path = path(writing.path.as_deref(), writing.path_base64.as_deref())?;
+    let mode = writing.mode.unwrap_or(WriteMode::Replace);
+    files(&call, true, move |opened| {
+        opened.check(bytes.len())?;
+        match mode {
+            WriteMode::Replace => opened.tree.write(&path, &bytes)?,
+            WriteMode::Create => opened.tree.create(&path, &bytes)?,
+            WriteMode::Append => opened.tree.append(&path, &bytes)?,
+        }
+        Ok(Done)
+    })
+    .await
+}
+
+async fn stat(call: Call, which: Which, _: Nothing) -> Result<Data<Item>, Problem> {
+    let path = path(which.path.as_deref(), which.path_base64.as_deref())?;
+    files(&call, false, move |opened| Ok(Data(Item::of(&opened.tree.stat(&path)?)))).await
+}
+
+async fn delete(call: Call, removing: Removing, _: Nothing) -> Result<Done, Problem> {
+    if removing.path.is_none() && removing.path_base64.is_none() {
+        return Err(Problem::invalid("`path` is missing").at("path"));
+    }
+    let path = path(removing.path.as_deref(), removing.path_base64.as_deref())?;
+    files(&call, true, move |opened| {
+        match removing.recursive {
+            true => opened.tree.delete_tree(&path)?,
+            false => opened.tree.delete(&path)?,
+        }
+        Ok(Done)
+    })
+    .await
+}
+
+async fn edit(call: Call, _: NoQuery, Json(edit): Json<Edit>) -> Result<Data<Edited>, Problem> {
+    files(&call, true, move |opened| {
+        opened.check(edit.new.0.len().saturating_sub(edit.old.0.len()))?;
+        let which = if edit.all { Occurrences::All } else { Occurrences::One };
+        let replaced = opened.tree.edit(&edit.path, &edit.old.0, &edit.new.0, which)?;
+        Ok(Data(Edited { replaced: replaced as u64 }))
+    })
+    .await
+}
+
+async fn rename(call: Call, _: NoQuery, Json(rename): Json<Rename>) -> Result<Done, Problem> {
+    files(&call, true, move |opened| {
+        let replace = if rename.replace { Replace::Allowed } else { Replace::Refused };
+        opened.tree.rename(&rename.from, &rename.to, replace)?;
+        Ok(Done)
+    })
+    .await
+}
+
+async fn make_directory(call: Call, _: NoQuery, Json(directory): Json<Directory>) -> Result<Done, Problem> {
+    files(&call, true, move |opened| {
+        opened.check(0)?;
+        opened.tree.make_directory_all(&directory.path)?;
+        Ok(Done)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_within_the_file_or_none() {
+        let asked = |text: &str, size| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RANGE, text.parse().unwrap());
+            range(&headers, size)
+        };
+        for (text, expected) in [
+            ("bytes=0-0", Some(Ok((0, 1)))),
+            ("bytes=2-", Some(Ok((2, 10)))),
+            ("bytes=8-99999999999999999999", None),
+            ("bytes=8-18446744073709551615", Some(Ok((8, 10)))),
+            ("bytes=-3", Some(Ok((7, 10)))),
+            ("bytes=-99", Some(Ok((0, 10)))),
+            ("bytes=-0", Some(Err(()))),
+            ("bytes=10-", Some(Err(()))),
+            ("bytes=5-4", None),
+            ("bytes=0-1,3-4", None),
+            ("lines=0-1", None),
+        ] {
+            assert_eq!(asked(text, 10), expected, "{text}");
+        }
+        assert_eq!(asked("bytes=0-", 0), Some(Err(())));
+    }
+}

@@ -1,0 +1,33 @@
+//! The routes, one file for each group.
+
+mod archive;
+mod attach;
+mod checkpoints;
+mod code;
+mod file;
+mod files;
+mod logs;
+mod place;
+mod run;
+mod sandboxes;
+mod terminals;
+mod workspaces;
+
+use super::api::Api;
+
+/// All of them.
+pub(super) fn table() -> Api {
+    let mut api = Api::default();
+    run::add(&mut api);
+    code::add(&mut api);
+    sandboxes::add(&mut api);
+    logs::add(&mut api);
+    terminals::add(&mut api);
+    attach::add(&mut api);
+    files::add(&mut api);
+    file::add(&mut api);
+    archive::add(&mut api);
+    workspaces::add(&mut api);
+    checkpoints::add(&mut api);
+    api
+}

@@ -1,0 +1,78 @@
+//! From the settings to the last connection: what is set up before anybody is let in, and in which order all of it ends.
+
+use super::connection::accept;
+use super::guard::{no_method, no_route};
+use super::listen::Listener;
+use super::routes;
+use super::state::{Phase, Shared};
+use super::tokens::Tokens;
+use pinfold::service::{Settings, notify, state_directory};
+use serde_json::json;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+/// The name of the file with the first token, in the state directory.
+const TOKENS: &str = "server.tokens";
+/// Threads that block: those of calls, of files that are read, and some of the library's own.
+const THREADS: usize = 256;
+/// How long the end may take when all is said.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Serves until a signal comes, and what is at work then to its end, or to the end of its time.
+///
+/// # Errors
+/// In words.
+pub(crate) fn run(settings: Settings, handed: Vec<OwnedFd>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |cpus| cpus.get().clamp(2, 8)))
+        .max_blocking_threads(THREADS)
+        .build()
+        .map_err(|error| format!("failed to start: {error}"))?;
+    let served = runtime.block_on(serve(settings, handed));
+    // Whatever is given up ends now, its sandboxes with it.
+    runtime.shutdown_timeout(LAST);
+    served
+}
+
+async fn serve(settings: Settings, handed: Vec<OwnedFd>) -> Result<(), String> {
+    let caught = |error: std::io::Error| format!("failed to catch signals: {error}");
+    let mut terminate = signal(SignalKind::terminate()).map_err(caught)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(caught)?;
+    let tokens = match &settings.token_file {
+        Some(path) => Tokens::read(path)?,
+        None => Tokens::first(&state_directory().map_err(|error| error.to_string())?.join(TOKENS))?,
+    };
+    let listeners = Listener::all(&settings.listen, handed, settings.token_file.is_some())?;
+    let (router, document) = routes::table().finish();
+    let (drain, places) = (settings.drain, Arc::new(Semaphore::new(settings.max_connections)));
+    let shared = Arc::new(Shared::new(settings, tokens, document)?);
+    let router = router.fallback(no_route).method_not_allowed_fallback(no_method).with_state(shared.clone());
+    let connections = TaskTracker::new();
+    for listener in listeners {
+        shared.journal.tell("info", "listening", json!({"place": listener.place()}));
+        tokio::spawn(accept(listener, shared.clone(), router.clone(), places.clone(), connections.clone()));
+    }
+    notify("READY=1");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    notify("STOPPING=1");
+    shared.journal.tell("info", "draining", json!({"deadline_seconds": drain.as_secs()}));
+    shared.phase.send_replace(Phase::Draining);
+    connections.close();
+    let why = tokio::select! {
+        () = connections.wait() => "done",
+        () = tokio::time::sleep(drain) => "deadline",
+        _ = terminate.recv() => "signal",
+        _ = interrupt.recv() => "signal",
+    };
+    shared.journal.tell("info", "ended", json!({"why": why, "given_up": connections.len()}));
+    shared.journal.flush();
+    Ok(())
+}

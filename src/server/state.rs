@@ -1,0 +1,182 @@
+//! What all requests share, and what is each owner's.
+
+use super::journal::Journal;
+use super::metrics::Metrics;
+use super::policy::Policy;
+use super::problem::Problem;
+use super::tokens::Tokens;
+use pinfold::Pinfold;
+use pinfold::code::{CodeConfig, Executor, Languages};
+use pinfold::held::{Name, Sandboxes};
+use pinfold::service::{self, Settings};
+use pinfold::workspace::Store;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::sync::{Mutex, Semaphore, watch};
+
+/// How many calls that block may be at work at once: more would only wait for one disk.
+const BLOCKING: usize = 32;
+/// Of what one permit of `memory` is worth.
+pub(super) const MEMORY_UNIT: u64 = 64 << 10;
+/// All bodies that are held in memory at once, in bytes.
+const MEMORY: usize = 256 << 20;
+/// Event streams and terminals, of all and of each owner.
+const STREAMS: (usize, usize) = (512, 128);
+
+/// How far the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Serving,
+    /// Nothing new is begun; streams end, what is at work goes on.
+    Draining,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) policy: Policy,
+    pub(super) pinfold: Pinfold,
+    pub(super) executor: Executor,
+    pub(super) languages: Languages,
+    pub(super) sandboxes: Sandboxes,
+    pub(super) store: Store,
+    pub(super) tokens: Tokens,
+    pub(super) owners: Vec<Arc<Owner>>,
+    pub(super) metrics: Metrics,
+    pub(super) journal: Journal,
+    pub(super) commands: Arc<Semaphore>,
+    pub(super) blocking: Arc<Semaphore>,
+    pub(super) memory: Arc<Semaphore>,
+    pub(super) streams: Arc<Semaphore>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) requests: AtomicU64,
+    /// The description of all routes.
+    pub(super) document: Vec<u8>,
+}
+
+/// Whose something is. No owner's names can be those of another: a name has no `.` and no `/`, and each is followed by one.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) name: String,
+    sandboxes: String,
+    workspaces: String,
+    pub(super) commands: Arc<Semaphore>,
+    pub(super) streams: Arc<Semaphore>,
+    /// Held while it is seen whether there may be one more, and that is made.
+    pub(super) making: Mutex<()>,
+}
+
+impl Owner {
+    fn new(name: &str, commands: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            sandboxes: format!("http.{name}."),
+            workspaces: format!("http/{name}/"),
+            commands: Arc::new(Semaphore::new(commands)),
+            streams: Arc::new(Semaphore::new(STREAMS.1)),
+            making: Mutex::new(()),
+        }
+    }
+
+    /// The whole name of a sandbox, which is one of this owner's whatever is given.
+    pub(super) fn sandbox(&self, given: &str) -> Result<Name, Problem> {
+        let most = 63 - self.sandboxes.len();
+        // Checked by itself first, so that the words are about what the owner knows.
+        let name = Name::try_from(given).and_then(|given| Name::try_from(format!("{}{given}", self.sandboxes)));
+        let words = || format!("a sandbox's name has 1 to {most} of A-Z a-z 0-9 . _ -, the first a letter or a digit");
+        name.map_err(|_no_name| Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid_name", words()))
+    }
+
+    /// The name that the owner knows, of a sandbox of theirs.
+    pub(super) fn own_sandbox<'n>(&self, name: &'n str) -> Option<&'n str> {
+        name.strip_prefix(&self.sandboxes)
+    }
+
+    /// The whole id of a workspace, which is one of this owner's whatever is given.
+    pub(super) fn workspace(&self, given: &str) -> Result<String, Problem> {
+        let is_plain = !given.chars().any(char::is_control) && ![".", ".."].contains(&given);
+        if given.is_empty() || given.len() > 200 || !is_plain {
+            let words = "a workspace's id has 1 to 200 bytes and no control characters, and is neither `.` nor `..`";
+            return Err(Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid_name", words));
+        }
+        Ok(format!("{}{given}", self.workspaces))
+    }
+
+    /// The id that the owner knows, of a workspace of theirs.
+    pub(super) fn own_workspace<'n>(&self, id: &'n str) -> Option<&'n str> {
+        id.strip_prefix(&self.workspaces)
+    }
+
+    /// A text in the names that the owner knows.
+    pub(super) fn as_named(&self, text: &str) -> String {
+        text.replace(&format!("`{}", self.sandboxes), "`").replace(&format!("`{}", self.workspaces), "`")
+    }
+}
+
+impl Shared {
+    /// # Errors
+    /// In words.
+    pub(super) fn new(settings: Settings, tokens: Tokens, document: Vec<u8>) -> Result<Self, String> {
+        fn words(error: impl Display) -> String {
+            error.to_string()
+        }
+        let pinfold = Pinfold::builder().max_sandboxes(settings.max_commands).build().map_err(words)?;
+        let mut languages = Languages::embedded();
+        match &settings.languages {
+            Some(folder) => languages.add_folder(folder),
+            None => languages.add_users_own(),
+        }
+        .map_err(words)?;
+        let output = settings.job.limits.output_bytes.value().unwrap_or(CodeConfig::OUTPUT_BYTES);
+        let (bounds, allowed) = ((settings.time, output), &settings.allowed_languages);
+        let executor = service::executor(&settings.job, bounds, languages.clone(), allowed, pinfold.clone());
+        let executor = executor.map_err(words)?;
+        // One owner among several leaves some for the others.
+        let share = if tokens.owners().len() > 1 { settings.max_commands.div_ceil(2) } else { settings.max_commands };
+        let owners = tokens.owners().iter().map(|name| Arc::new(Owner::new(name, share))).collect();
+        Ok(Self {
+            policy: Policy::new(settings.job.clone(), settings.time),
+            pinfold,
+            executor,
+            languages,
+            sandboxes: Sandboxes::new(),
+            store: Store::new().map_err(words)?,
+            tokens,
+            owners,
+            metrics: Metrics::default(),
+            journal: Journal::start(),
+            commands: Arc::new(Semaphore::new(settings.max_commands)),
+            blocking: Arc::new(Semaphore::new(BLOCKING)),
+            memory: Arc::new(Semaphore::new(MEMORY / usize::try_from(MEMORY_UNIT).unwrap_or(1))),
+            streams: Arc::new(Semaphore::new(STREAMS.0)),
+            phase: watch::Sender::new(Phase::Serving),
+            requests: AtomicU64::new(1),
+            document,
+            settings,
+        })
+    }
+
+    /// Returns when the server begins to end.
+    pub(super) async fn draining(&self) {
+        let mut phase = self.phase.subscribe();
+        drop(phase.wait_for(|phase| *phase >= Phase::Draining).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_one_owner_is_another_ones() {
+        let (short, long) = (Owner::new("a", 1), Owner::new("a-b", 1));
+        let name = short.sandbox("b.x").unwrap();
+        assert_eq!((long.own_sandbox(name.as_str()), short.own_sandbox(name.as_str())), (None, Some("b.x")));
+        for tried in ["../a-b/x", "a-b/x", "/x"] {
+            assert_eq!(long.own_workspace(&short.workspace(tried).unwrap()), None);
+        }
+        assert!(short.workspace("..").is_err() && short.workspace("a\nb").is_err() && short.sandbox("..").is_err());
+    }
+}

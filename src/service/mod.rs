@@ -1,0 +1,38 @@
+//! What services have in common, the server of HTTP and the one for models, and what `pinfold serve` and the program that it
+//! becomes, `pinfold-server`, say to each other.
+
+mod activation;
+mod frame;
+mod settings;
+
+pub use activation::{inherited_sockets, notify};
+pub use frame::{executor, limit_in, quota, wall_limit};
+pub use settings::{Listen, Settings};
+
+use crate::locate;
+use std::path::PathBuf;
+
+/// The program `pinfold-server`: beside this one, or on `PATH`.
+pub fn program() -> Option<PathBuf> {
+    locate::program("pinfold-server")
+}
+
+/// The state directory that the environment names, made if it is absent: where the token is.
+///
+/// # Errors
+/// When it can't be made, or is not this user's alone.
+pub fn state_directory() -> Result<PathBuf, crate::workspace::Error> {
+    let store = crate::workspace::Store::new()?;
+    crate::workspace::open_state(store.state(), true)?;
+    Ok(store.state().to_owned())
+}
+
+/// The runtime directory that the environment names, made if it is absent: where the socket is.
+///
+/// # Errors
+/// When it can't be made, or is not this user's alone.
+pub fn runtime_directory() -> Result<PathBuf, crate::held::Error> {
+    let path = crate::held::runtime::from_environment();
+    crate::held::runtime::Runtime::open(&path, true)?;
+    Ok(path)
+}
