@@ -1,5 +1,6 @@
 //! Sandboxes that are held: they live until they are stopped, and commands run in them one after another or at once.
 
+mod begun;
 mod client;
 mod config;
 mod connect;
@@ -25,6 +26,7 @@ mod stop;
 pub(crate) mod terminal;
 pub(crate) mod wire;
 
+pub use self::begun::Begun;
 pub use self::client::{Held, Listed, Sandboxes};
 pub use self::config::{Config, Shared};
 pub use self::error::Error;
