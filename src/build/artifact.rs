@@ -75,8 +75,7 @@ impl<E: Into<Error>> From<E> for Missing {
 
 /// Takes the artifact out of a workspace in which nothing runs any more.
 pub(crate) fn collect(place: &Place, tree: &Tree, plan: &Plan, deadline: Instant) -> Result<Unpublished, Missing> {
-    let mut limits = files::Bounds::default();
-    limits.entries = plan.bounds.artifact_entries;
+    let limits = files::Bounds { entries: plan.bounds.artifact_entries, ..files::Bounds::default() };
     let tree = tree.clone().with_bounds(limits);
     let (path, kind) = find(&tree, plan)?;
     let what = || "make an artifact".to_owned();

@@ -45,7 +45,7 @@ pub struct Submission<'a> {
     /// What is to be built.
     pub input: Input<'a>,
     /// What is granted.
-    pub policy: &'a Policy,
+    pub policy: Policy,
     /// How much the input may have.
     pub bounds: SnapshotBounds,
     /// How many builds of one owner may wait; 10,000.
@@ -54,8 +54,8 @@ pub struct Submission<'a> {
 
 impl<'a> Submission<'a> {
     /// With the usual bounds.
-    pub fn new(input: Input<'a>, policy: &'a Policy) -> Self {
-        Self { input, policy, bounds: SnapshotBounds::default(), waiting: 10_000 }
+    pub fn new(input: Input<'a>, policy: &Policy) -> Self {
+        Self { input, policy: policy.clone(), bounds: SnapshotBounds::default(), waiting: 10_000 }
     }
 }
 
@@ -168,7 +168,7 @@ impl Builds {
         }
         let _kept = self.place().keep()?;
         let snapshot = snapshot::take(self.place(), submission.input, submission.bounds)?;
-        let plan = Plan::new(&snapshot.file, &snapshot.names, submission.policy)?;
+        let plan = Plan::new(&snapshot.file, &snapshot.names, &submission.policy)?;
         self.enqueue(
             NewBuild {
                 id: fresh_id()?,

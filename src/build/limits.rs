@@ -119,13 +119,9 @@ pub(crate) fn above(limits: &Limits, most: &Limits) -> Option<&'static str> {
 
 /// Limits that bound nothing.
 pub(crate) fn boundless() -> Limits {
-    let mut limits = Limits::default();
-    limits.wall_ms = Limit::Max;
-    limits.memory_bytes = Limit::Max;
-    limits.pids = Limit::Max;
-    limits.shm_bytes = Limit::Max;
-    limits.open_files = Limit::Max;
-    limits
+    let (wall_ms, memory_bytes, pids) = (Limit::Max, Limit::Max, Limit::Max);
+    let (shm_bytes, open_files) = (Limit::Max, Limit::Max);
+    Limits { wall_ms, memory_bytes, pids, shm_bytes, open_files, ..Limits::default() }
 }
 
 #[cfg(test)]

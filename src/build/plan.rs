@@ -58,13 +58,15 @@ impl Default for PlanBounds {
 
 impl Default for Policy {
     fn default() -> Self {
-        let mut usual = Limits::default();
-        usual.wall_ms = Limit::Max;
-        usual.memory_bytes = Limit::At(2 << 30);
-        usual.pids = Limit::At(1024);
-        usual.open_files = Limit::At(4096);
-        usual.workspace_bytes = Some(Limit::At(8 << 30));
-        usual.workspace_inodes = Some(Limit::At(1 << 20));
+        let usual = Limits {
+            wall_ms: Limit::Max,
+            memory_bytes: Limit::At(2 << 30),
+            pids: Limit::At(1024),
+            open_files: Limit::At(4096),
+            workspace_bytes: Some(Limit::At(8 << 30)),
+            workspace_inodes: Some(Limit::At(1 << 20)),
+            ..Limits::default()
+        };
         Self {
             fetch: Network::None,
             may_list_hosts: true,

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 /// One build: a snapshot of a project, what is to be done with it, and how far it has come.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
 pub struct Build {
     /// Its id, 32 hexadecimal digits.
     pub id: String,
@@ -55,7 +54,6 @@ pub struct Build {
 
 /// How a phase ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct PhaseResult {
     /// Its name.
     pub name: String,
@@ -146,7 +144,6 @@ pub struct Active {
 
 /// A project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
 pub struct Project {
     /// Its name.
     pub name: String,
@@ -158,7 +155,6 @@ pub struct Project {
 
 /// A preview: a secret by which what a project shows, or one build made, can be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
 pub struct Preview {
     /// Its id, which is no secret: 32 hexadecimal digits.
     pub id: String,

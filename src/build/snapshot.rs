@@ -107,8 +107,7 @@ fn take_archive(place: &Place, archive: &mut (dyn Read + Send), bounds: Snapshot
 }
 
 fn take_tree(place: &Place, tree: &Tree, may_exclude: bool, bounds: SnapshotBounds) -> Result<Snapshot, Error> {
-    let mut limits = files::Bounds::default();
-    (limits.entries, limits.file_bytes) = (bounds.entries, LARGEST);
+    let limits = files::Bounds { entries: bounds.entries, file_bytes: LARGEST, ..files::Bounds::default() };
     let tree = tree.clone().with_bounds(limits);
     let names: BTreeSet<_> =
         tree.list(".")?.entries.into_iter().map(|entry| entry.path.into_os_string().into_vec()).collect();

@@ -119,6 +119,9 @@ struct Work {
     /// Time that a build may wait for a worker (default: 15m)
     #[arg(long, value_name = "TIME", value_parser = pinfold::parse_duration)]
     longest_wait: Option<Duration>,
+    /// Time that builds have to end when it is to (default: 30s)
+    #[arg(long, value_name = "TIME", value_parser = pinfold::parse_duration)]
+    drain: Option<Duration>,
     /// End when no build waits
     #[arg(long)]
     until_idle: bool,
@@ -264,6 +267,7 @@ fn work_on(builds: &Builds, options: &Work) -> Result<Exit, Error> {
     };
     let mut settings = WorkerSettings::default();
     settings.at_once = options.at_once;
+    settings.drain = options.drain.unwrap_or(settings.drain);
     settings.longest_wait = options.longest_wait.unwrap_or(settings.longest_wait);
     if let Some(lease) = options.lease {
         (settings.lease, settings.heartbeat) = (lease, lease / 3);

@@ -146,8 +146,7 @@ fn invalid(what: String, reason: String) -> Error {
 }
 
 fn policy(options: &BuildOptions) -> Result<Policy, Error> {
-    let mut policy = Policy::default();
-    policy.fetch = options.net.clone().unwrap_or_default();
+    let mut policy = Policy { fetch: options.net.clone().unwrap_or_default(), ..Policy::default() };
     policy.time = options.time.unwrap_or(policy.time);
     policy.usual.memory_bytes = options.memory.unwrap_or(policy.usual.memory_bytes);
     for text in &options.env {
