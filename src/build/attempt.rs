@@ -142,28 +142,32 @@ impl Attempt {
             Err(fault) => (None, Some(fault)),
         };
         let (claim, why) = (self.claim.clone(), self.why());
-        let ended = self.builds.blocking(move |builds| match why {
-            Stop::Lost => {
-                made.into_iter().for_each(Unpublished::discard);
-                Ok(())
-            }
-            Stop::Drained => {
-                made.into_iter().for_each(Unpublished::discard);
-                match patiently(|| builds.store().release(&claim)) {
-                    // Somebody wants it to end, too.
-                    Err(Error::LeaseLost { .. }) => finish(builds, &claim, Report::default()),
-                    other => other,
+        let ended = self.builds.blocking(move |builds| {
+            // The workspace may be what the disk is full of.
+            let room = || _ = remove_workspace(builds, &workspace_id(&claim.build.id, claim.fence));
+            match why {
+                Stop::Lost => {
+                    made.into_iter().for_each(Unpublished::discard);
+                    Ok(())
                 }
-            }
-            Stop::No | Stop::Ordered => {
-                // Nobody clears an artifact up between its publication and the word that it is needed.
-                let _kept = patiently(|| builds.place().keep())?;
-                let artifact = made.map(|made| made.publish(builds.place())).transpose();
-                let report = match artifact {
-                    Ok(artifact) => Report { fault, artifact },
-                    Err(error) => Report { fault: Some(Fault::from(&error)), artifact: None },
-                };
-                finish(builds, &claim, report)
+                Stop::Drained => {
+                    made.into_iter().for_each(Unpublished::discard);
+                    match patiently(&room, || builds.store().release(&claim)) {
+                        // Somebody wants it to end, too.
+                        Err(Error::LeaseLost { .. }) => finish(builds, &room, &claim, Report::default()),
+                        other => other,
+                    }
+                }
+                Stop::No | Stop::Ordered => {
+                    // Nobody clears an artifact up between its publication and the word that it is needed.
+                    let _kept = patiently(&room, || builds.place().keep())?;
+                    let artifact = made.map(|made| made.publish(builds.place())).transpose();
+                    let report = match artifact {
+                        Ok(artifact) => Report { fault, artifact },
+                        Err(error) => Report { fault: Some(Fault::from(&error)), artifact: None },
+                    };
+                    finish(builds, &room, &claim, report)
+                }
             }
         });
         // A build that could not be ended is found lost when its lease is over.
@@ -171,17 +175,21 @@ impl Attempt {
     }
 }
 
-fn finish(builds: &Builds, claim: &Claim, report: Report) -> Result<(), Error> {
-    patiently(|| builds.store().finish(claim, report.clone(), &Moment::now())).map(drop)
+fn finish(builds: &Builds, room: &dyn Fn(), claim: &Claim, report: Report) -> Result<(), Error> {
+    patiently(room, || builds.store().finish(claim, report.clone(), &Moment::now())).map(drop)
 }
 
-/// Tries again for a while, since the disk may be full for a moment only; but not where the build is somebody else's.
-fn patiently<T>(mut work: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+/// Tries again for a while, since the disk may be full for a moment only, and makes room first; but not where the build is
+/// somebody else's.
+pub(crate) fn patiently<T>(room: &dyn Fn(), mut work: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match work() {
             Err(error @ Error::LeaseLost { .. }) => return Err(error),
-            Err(_) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            Err(_) if Instant::now() < deadline => {
+                room();
+                std::thread::sleep(PAUSE);
+            }
             other => return other,
         }
     }

@@ -1,6 +1,7 @@
 //! A build's log while it runs: rows come from the command's streams and from us, and are written to the store in batches.
 //! Whoever writes faster than the store takes is held up; what is above the caps is read and dropped.
 
+use super::attempt::patiently;
 use super::builds::Builds;
 use super::clock::Moment;
 use super::error::Error;
@@ -83,7 +84,8 @@ async fn write(
             continue;
         }
         let (written, claim, is_cut) = (std::mem::take(&mut batch), claim.clone(), budget.is_used_up());
-        builds.blocking(move |builds| builds.store().append(&claim, &written, is_cut)).await?;
+        let append = move |builds: &Builds| patiently(&|| (), || builds.store().append(&claim, &written, is_cut));
+        builds.blocking(append).await?;
         builds.wake();
     }
     Ok(())

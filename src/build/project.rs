@@ -3,7 +3,7 @@
 
 use super::error::Error;
 use super::limits::PhaseLimits;
-use pinfold_runner::{AbsolutePath, AllowList, Network, Rule};
+use pinfold_runner::{AbsolutePath, AllowList, Limits, Network, Rule};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ pub(crate) const LARGEST: u64 = 256 << 10;
 const MOST_PHASES: usize = 32;
 
 /// What the file says. A field that is not known is an error.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ProjectFile {
@@ -150,6 +150,14 @@ fn yes() -> bool {
     true
 }
 
+/// What an empty file says.
+impl Default for ProjectFile {
+    fn default() -> Self {
+        let (env, phases) = (BTreeMap::new(), Vec::new());
+        Self { artifact: None, toolchains: None, env, detect: true, exclude: None, phases }
+    }
+}
+
 impl ProjectFile {
     /// Reads the file.
     ///
@@ -173,8 +181,10 @@ impl ProjectFile {
             if !seen.insert(&phase.name) {
                 return Err(format!("there are two phases `{}`", phase.name));
             }
+            let told = |reason: String| format!("phase `{}`: {reason}", phase.name);
+            phase.limits.over(&Limits::default()).map_err(told)?;
             for cache in &phase.caches {
-                cache.check().map_err(|reason| format!("phase `{}`: {reason}", phase.name))?;
+                cache.check().map_err(told)?;
             }
         }
         Ok(())

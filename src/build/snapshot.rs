@@ -144,8 +144,7 @@ fn take_files(place: &Place, files: Vec<InputFile>, bounds: SnapshotBounds) -> R
     let mut sorted: BTreeMap<Vec<Vec<u8>>, InputFile> = BTreeMap::new();
     for file in files {
         // Part by part, so that `a/b` stands right behind `a`, whatever else begins with `a`.
-        let parts = file.path.as_str().split('/').filter(|part| !matches!(*part, "" | "."));
-        let parts: Vec<_> = parts.map(|part| part.as_bytes().to_vec()).collect();
+        let parts: Vec<_> = file.path.as_str().split('/').map(|part| part.as_bytes().to_vec()).collect();
         let path = file.path.as_str().to_owned();
         if sorted.insert(parts, file).is_some() {
             return Err(Error::invalid(format!("the file `{}`", path.escape_debug()), "it is there twice"));

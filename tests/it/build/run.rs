@@ -23,10 +23,6 @@ fn mark(number: u32) -> String {
     format!("{}.{number}", 100_000 + std::process::id())
 }
 
-fn show(home: &Home, id: &str) -> Value {
-    serde_json::from_str(&home.told(&["jobs", "show", id, "--json"])).unwrap()
-}
-
 #[test]
 fn a_build_runs_its_phases_and_publishes_what_they_made() {
     let home = Home::new();
@@ -179,8 +175,8 @@ fn a_newer_snapshot_ends_the_build_that_runs() {
 #[test]
 fn a_log_is_bounded_and_says_so_and_the_build_goes_on() {
     let home = Home::new();
-    let flood = "head -c 20000 /dev/zero | tr '\\\\0' x; echo; yes abcdefghijklmnop | head -c 30000000
-        printf 'unended \\\\377'; echo made > out";
+    let flood = "head -c 20000 /dev/zero | tr '\\0' x; echo; yes abcdefghijklmnop | head -c 30000000
+        printf 'unended \\377'; echo made > out";
     let directory = project(&home, "p", &script(flood));
     let (code, _, stderr) = home.build(&directory, &[]);
     assert_eq!(code, 0, "{}", stderr.lines().last().unwrap_or_default());

@@ -71,12 +71,11 @@ fn what_leads_outside_or_is_too_much_is_refused_and_leaves_nothing() {
     let home = Home::new();
     let (toml, bounds) = (script("true"), SnapshotBounds { bytes: 1000, entries: 5 });
     let toml = || file("pinfold.toml", toml.as_bytes());
-    for path in ["../x", "/etc/x", "a/../../x", "", "a\0b"] {
+    for path in ["../x", "/etc/x", "a/../../x", "", "a\0b", "./a", "a//b"] {
         assert!(pinfold::WorkspacePath::try_from(path).is_err(), "{path:?}");
     }
     for (files, code) in [
         (vec![toml(), file("a", b"1"), file("a", b"2")], "invalid"),
-        (vec![toml(), file("a", b"1"), file("./a", b"2")], "invalid"),
         (vec![toml(), file("a", b"1"), file("a-b", b"2"), file("a/b", b"3")], "invalid"),
         (vec![toml(), file("big", &[0; 1001])], "too_big"),
         ((0..7).map(|number| file(&format!("{number}"), b"")).collect(), "too_big"),
