@@ -2,6 +2,7 @@
 //! confines anything.
 
 mod attach;
+mod build;
 mod checkpoint;
 mod code;
 mod completions;
@@ -10,6 +11,7 @@ mod doctor;
 mod exec;
 mod exit;
 mod held;
+mod jobs;
 mod languages;
 mod limits;
 mod logs;
@@ -18,6 +20,7 @@ mod man;
 mod mcp;
 mod message;
 mod place;
+mod preview;
 mod progress;
 mod ps;
 mod run;
@@ -70,6 +73,9 @@ enum Command {
     Tool(Box<tool::ToolOptions>),
     Mcp(Box<mcp::McpOptions>),
     Serve(Box<serve::ServeOptions>),
+    Build(Box<build::BuildOptions>),
+    Jobs(jobs::JobsOptions),
+    Preview(preview::PreviewOptions),
     Workspace(workspace::WorkspaceOptions),
     Checkpoint(checkpoint::CheckpointOptions),
     Cp(cp::CpOptions),
@@ -106,6 +112,9 @@ impl Cli {
             Command::Tool(options) => tool::run(&options),
             Command::Mcp(options) => mcp::run(&options),
             Command::Serve(options) => serve::run(&options),
+            Command::Build(options) => build::run(&options),
+            Command::Jobs(options) => jobs::run(&options),
+            Command::Preview(options) => preview::run(&options),
             Command::Workspace(options) => workspace::run(options),
             Command::Checkpoint(options) => checkpoint::run(options),
             Command::Cp(options) => cp::run(&options),

@@ -29,6 +29,7 @@ pub(crate) mod wire;
 pub use self::begun::Begun;
 pub use self::client::{Held, Listed, Sandboxes};
 pub use self::config::{Config, Shared};
+pub(crate) use self::connect::is_readable;
 pub use self::error::Error;
 pub use self::exec::{ExecController, Running, command};
 pub use self::log::{LogEvent, LogLine};
