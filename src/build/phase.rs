@@ -110,6 +110,8 @@ impl Stage<'_> {
         }
         job.network = phase.network.clone();
         job.limits = phase.limits.clone();
+        // The log has bounds of its own, and says where it is cut.
+        job.limits.output_bytes = Limit::Max;
         self.workspace.put_into(&mut job)?;
         let left = self.deadline.saturating_duration_since(Instant::now()).as_millis();
         let left = u64::try_from(left).unwrap_or(u64::MAX).max(1);

@@ -9,6 +9,7 @@ use crate::cli::run::signal::Signals;
 use pinfold::Pinfold;
 use pinfold::build::{Build, Builds, Error, LogRow, Stream, Worker, WorkerSettings};
 use pinfold::files::Tree;
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -66,13 +67,20 @@ fn told(printed: Exit, ended: Exit) -> Exit {
 
 async fn follow(builds: &Builds, build: &Build) -> Result<Build, Error> {
     let mut signals = Signals::new().map_err(|source| Error::Io { what: "catch signals".to_owned(), source })?;
-    let working = work(builds, build);
+    let is_ours = Cell::new(false);
+    let working = work(builds, build, &is_ours);
     let showing = show(builds, build);
     tokio::pin!(working, showing);
     let (mut is_working, mut asked) = (true, 0);
     loop {
         tokio::select! {
-            shown = &mut showing => return shown,
+            shown = &mut showing => {
+                // Our own worker clears up behind the build.
+                if is_working && is_ours.get() {
+                    working.await?;
+                }
+                return shown;
+            }
             // The log's end comes after this.
             worked = &mut working, if is_working => {
                 is_working = false;
@@ -92,7 +100,7 @@ async fn follow(builds: &Builds, build: &Build) -> Result<Build, Error> {
 }
 
 /// Works on the build as soon as no other worker lives, in this process.
-async fn work(builds: &Builds, build: &Build) -> Result<(), Error> {
+async fn work(builds: &Builds, build: &Build, is_ours: &Cell<bool>) -> Result<(), Error> {
     loop {
         let now = builds.get(&build.owner, &build.id)?;
         if now.state.is_terminal() {
@@ -103,6 +111,7 @@ async fn work(builds: &Builds, build: &Build) -> Result<(), Error> {
         }
         tokio::time::sleep(LOOK).await;
     }
+    is_ours.set(true);
     let pinfold = Pinfold::new().map_err(|error| {
         let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         Error::Invalid { what: "this process can't run builds".to_owned(), reason: format!("{error}{hint}") }
