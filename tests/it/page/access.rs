@@ -73,7 +73,8 @@ fn a_cookie_lets_in_the_page_of_its_owner_and_nobody_else() {
     let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let attach =
         |headers: &str| server.ask("GET /v1/sandboxes/x/terminals/t/attach", &format!("{upgrade}{headers}"), "").0;
-    assert_eq!([attach(&cookie), attach(&format!("{cookie}{own}"))], [401, 404]);
+    // Let in, it is told that this was no good handshake: it says `Connection: close`.
+    assert_eq!([attach(&cookie), attach(&format!("{cookie}{own}"))], [401, 426]);
     // It holds over a restart, and until it is ended.
     server.kill();
     server.start_again();
