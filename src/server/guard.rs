@@ -2,6 +2,7 @@
 //! sent it, and whose it is. And what every answer gets on its way out: headers, a line in the log, a count.
 
 use super::api::{Cause, Number, Route};
+use super::page;
 use super::problem::Problem;
 use super::state::{Phase, Shared};
 use axum::Router;
@@ -106,7 +107,10 @@ impl Guard {
         if let Some(response) = self.open_to_all(request) {
             return Ok(Pass::Answer(response));
         }
-        let owner = self.owner(request.headers())?;
+        if let Some(answer) = page::answer(request, &self.shared) {
+            return answer.map(Pass::Answer);
+        }
+        let owner = self.owner(request)?;
         if *self.shared.phase.borrow() >= Phase::Draining {
             return Err(Problem::busy("the server ends"));
         }
@@ -155,19 +159,26 @@ impl Guard {
         }
     }
 
-    fn owner(&self, headers: &HeaderMap) -> Result<usize, Problem> {
-        let mut given = headers.get_all(header::AUTHORIZATION).iter();
-        let (one, more) = (given.next().and_then(|value| value.to_str().ok()), given.next());
-        let token = one.and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        let owner = token.filter(|_| more.is_none()).and_then(|token| self.shared.tokens.owner(token));
+    /// Whose token it shows, or whose session it is of. One that shows a token has no other say.
+    fn owner(&self, request: &Request) -> Result<usize, Problem> {
+        let headers = request.headers();
+        let owner = match headers.contains_key(header::AUTHORIZATION) {
+            true => bearer(headers).and_then(|token| self.shared.tokens.owner(token)),
+            false => page::owner(request, &self.shared),
+        };
         owner.ok_or_else(|| {
             let words = "a token is needed: `Authorization: Bearer TOKEN`";
             Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", words)
         })
     }
+}
+
+/// The token that a request shows, if it shows one.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (one, None) = (given.next()?, given.next()) else { return None };
+    let (scheme, token) = one.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 enum Pass {
@@ -197,13 +208,14 @@ fn dress(response: &mut Response, number: &str) {
     let headers = response.headers_mut();
     let fixed = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox"),
         (header::REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Ok(number) = HeaderValue::from_str(number) {
         headers.insert(HeaderName::from_static("x-request-id"), number);

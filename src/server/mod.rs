@@ -12,6 +12,7 @@ mod guard;
 mod journal;
 mod listen;
 mod metrics;
+mod page;
 mod policy;
 mod problem;
 mod routes;

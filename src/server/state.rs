@@ -2,6 +2,7 @@
 
 use super::journal::Journal;
 use super::metrics::Metrics;
+use super::page::Sessions;
 use super::policy::Policy;
 use super::problem::Problem;
 use super::tokens::Tokens;
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) sandboxes: Sandboxes,
     pub(super) store: Store,
     pub(super) tokens: Tokens,
+    pub(super) sessions: Sessions,
     pub(super) owners: Vec<Arc<Owner>>,
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
@@ -144,6 +146,7 @@ impl Shared {
             sandboxes: Sandboxes::new(),
             store: Store::new().map_err(words)?,
             tokens,
+            sessions: Sessions::default(),
             owners,
             metrics: Metrics::default(),
             journal: Journal::start(),

@@ -55,7 +55,7 @@ impl Tokens {
         Self::read(path)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
         let (mut digests, mut owners) = (Vec::new(), Vec::new());
         for (index, line) in text.lines().enumerate() {
@@ -91,14 +91,29 @@ impl Tokens {
 
     /// The number of the owner of a token.
     pub(super) fn owner(&self, token: &str) -> Option<usize> {
+        self.owner_of(self.find(token)?)
+    }
+
+    /// The number of a token.
+    pub(super) fn find(&self, token: &str) -> Option<usize> {
         let digest = Hash::hash(token.as_bytes());
-        let (mut found, mut owner) = (Choice::from(0), 0u32);
-        for (known, number) in &self.digests {
+        let (mut found, mut at) = (Choice::from(0), 0u32);
+        for ((known, _), number) in self.digests.iter().zip(0u32..) {
             let is_it = known.ct_eq(&digest);
-            owner.conditional_assign(number, is_it);
+            at.conditional_assign(&number, is_it);
             found |= is_it;
         }
-        bool::from(found).then(|| usize::try_from(owner).unwrap_or(usize::MAX))
+        bool::from(found).then(|| usize::try_from(at).unwrap_or(usize::MAX))
+    }
+
+    /// The number of the owner of the token of this number.
+    pub(super) fn owner_of(&self, token: usize) -> Option<usize> {
+        usize::try_from(self.digests.get(token)?.1).ok()
+    }
+
+    /// The digest of the token of this number.
+    pub(super) fn digest(&self, token: usize) -> Option<&[u8; 32]> {
+        self.digests.get(token).map(|(digest, _)| digest)
     }
 }
 

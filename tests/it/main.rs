@@ -31,6 +31,7 @@ mod lifetime; // everything dies with the job, and nothing delays it
 mod limits; // each limit attacked
 mod mcp; // the server for models: each tool, what none can do, and its end
 mod network; // what can be reached: nothing, or the host's
+mod page; // the page of the server, in a real browser
 mod places; // the job's root, mounts, network and policy
 mod planted; // what an earlier job left and what a job hides: nothing is followed, nothing is gained
 mod privilege; // who the command is and what it inherits
