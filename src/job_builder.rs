@@ -145,6 +145,14 @@ impl JobBuilder {
         self.with(|job| job.workspace = Workspace::Tmpfs)
     }
 
+    /// Shows the workspace at another absolute path too, beside `/workspace`; the command starts there, and `HOME` is there.
+    pub fn workspace_at(self, path: impl AsRef<Path>) -> Self {
+        self.set(|job| {
+            job.workspace_at = Some(absolute("workspace_at", path.as_ref())?);
+            Ok(())
+        })
+    }
+
     /// Uses an extracted root file system, by its absolute path, instead of the host's `/usr`; read-only.
     pub fn root(self, directory: impl AsRef<Path>) -> Self {
         self.set(|job| {

@@ -81,12 +81,12 @@ fn confine_and_execute(
     process::set_no_new_privs().at(Step::DropPrivileges, "no_new_privs")?;
 
     // With the command's own rights, inside its limits: what it could not write itself is not written for it either.
-    let workspace = file::open(pinfold_runner::WORKSPACE, libc::O_PATH | libc::O_DIRECTORY)
-        .at(Step::EnterDirectory, pinfold_runner::WORKSPACE)?;
+    let place = plan.job.workspace_path();
+    let workspace = file::open(place, libc::O_PATH | libc::O_DIRECTORY).at(Step::EnterDirectory, place)?;
     for entry in &plan.job.files {
         write_file(&workspace, entry).at(Step::WriteFile, entry.path.as_str())?;
     }
-    let cwd = plan.job.cwd.as_str();
+    let cwd = plan.job.starts_in();
     enter_directory(&workspace, cwd).at(Step::EnterDirectory, cwd)?;
     drop(workspace);
 

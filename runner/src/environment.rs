@@ -21,7 +21,7 @@ impl Strings {
     pub(crate) fn new(plan: &Plan<'_>, own: &[(&str, &str)]) -> Result<Self, Errno> {
         let mut variables: BTreeMap<&str, &str> = BTreeMap::from([
             ("PATH", PATH),
-            ("HOME", pinfold_runner::WORKSPACE),
+            ("HOME", plan.job.workspace_path()),
             ("LANG", "C.UTF-8"),
             ("USER", etc::user_name(plan.job.user.uid)),
             ("TMPDIR", "/tmp"),

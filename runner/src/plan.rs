@@ -10,7 +10,7 @@ use crate::view::{Size, Sizes};
 use crate::watch::Room;
 use crate::{held, landlocked};
 use pinfold_runner::seccomp::{self, Program};
-use pinfold_runner::{Failure, Job, Limit, Mode, Network, Seccomp, User, Workspace};
+use pinfold_runner::{Failure, Job, Limit, Mode, Network, Seccomp, User, WORKSPACE, Workspace};
 use std::time::{Duration, Instant};
 
 /// What the runner, init and the command's process all go by.
@@ -168,16 +168,23 @@ impl<'a> Plan<'a> {
 /// What the sandbox has of its own can't be mounted over: everything else in it rests on these.
 fn check_targets(job: &Job) -> Result<(), Failure> {
     for (index, mount) in job.mounts.iter().enumerate() {
-        let mut parts = mount.target.as_str().split('/').filter(|part| !part.is_empty() && *part != ".");
-        let (first, second) = (parts.next(), parts.next());
-        if matches!(first, None | Some("proc" | "dev")) || (first == Some("workspace") && second.is_none()) {
-            let target = &mount.target;
-            return Err(Failure::new(
-                "bad_job",
-                format!("invalid job: `mounts[{index}].target`: nothing can be mounted at `{target}`"),
-            )
-            .with_hint("`/`, `/proc` and `/dev` are the sandbox's own; `root` gives another root file system, `workspace` another workspace"));
+        check_target(&format!("mounts[{index}].target"), mount.target.as_str())?;
+    }
+    match &job.workspace_at {
+        Some(place) if std::path::Path::new(place.as_str()).starts_with(WORKSPACE) => {
+            Err(Failure::new("bad_job", format!("invalid job: `workspace_at`: `{place}` is the workspace already")))
         }
+        Some(place) => check_target("workspace_at", place.as_str()),
+        None => Ok(()),
+    }
+}
+
+fn check_target(field: &str, target: &str) -> Result<(), Failure> {
+    let mut parts = target.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let (first, second) = (parts.next(), parts.next());
+    if matches!(first, None | Some("proc" | "dev")) || (first == Some("workspace") && second.is_none()) {
+        let failure = Failure::new("bad_job", format!("invalid job: `{field}`: nothing can be mounted at `{target}`"));
+        return Err(failure.with_hint("`/`, `/proc` and `/dev` are the sandbox's own; `root` gives another root file system, `workspace` another workspace"));
     }
     Ok(())
 }

@@ -53,6 +53,8 @@ pub enum Reason {
     Changed,
     /// The archive is damaged, or uses what is not supported.
     BadArchive(String),
+    /// It is not UTF-8, and was to be read as text.
+    NotText,
     /// The permissions do not allow it.
     Denied,
     /// There is no space left, or a quota is used up.
@@ -85,6 +87,7 @@ impl Reason {
             Self::InvalidPattern(_) => "invalid_pattern",
             Self::Changed => "changed",
             Self::BadArchive(_) => "bad_archive",
+            Self::NotText => "not_text",
             Self::Denied => "denied",
             Self::NoSpace => "no_space",
             Self::Busy => "busy",
@@ -119,6 +122,7 @@ impl fmt::Display for Reason {
             Self::InvalidPattern(why) => write!(f, "the pattern is not valid: {why}"),
             Self::Changed => f.write_str("it was changed by another process meanwhile"),
             Self::BadArchive(why) => write!(f, "the archive is not valid: {why}"),
+            Self::NotText => f.write_str("it is not UTF-8 text"),
             Self::Denied => f.write_str("permission denied"),
             Self::NoSpace => f.write_str("no space is left, or a quota is used up"),
             Self::Busy => f.write_str("another process holds a lease on it"),
@@ -150,6 +154,31 @@ impl From<Errno> for Reason {
 impl From<io::Error> for Reason {
     fn from(error: io::Error) -> Self {
         Errno::from_io_error(&error).map_or(Self::Io(error), Self::from)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error.reason {
+            Reason::NotFound => io::ErrorKind::NotFound,
+            Reason::InvalidPath(_) | Reason::InvalidPattern(_) => io::ErrorKind::InvalidInput,
+            Reason::TooBig(_) | Reason::TooMany(_) | Reason::TooDeep(_) => io::ErrorKind::FileTooLarge,
+            Reason::TooSlow => io::ErrorKind::TimedOut,
+            Reason::Exists => io::ErrorKind::AlreadyExists,
+            Reason::IsDirectory => io::ErrorKind::IsADirectory,
+            Reason::NotDirectory => io::ErrorKind::NotADirectory,
+            Reason::NotEmpty => io::ErrorKind::DirectoryNotEmpty,
+            Reason::MountPoint => io::ErrorKind::CrossesDevices,
+            Reason::NotText | Reason::BadArchive(_) => io::ErrorKind::InvalidData,
+            Reason::Denied => io::ErrorKind::PermissionDenied,
+            Reason::NoSpace => io::ErrorKind::StorageFull,
+            Reason::Busy => io::ErrorKind::ResourceBusy,
+            Reason::Io(error) => error.kind(),
+            Reason::NotRegular | Reason::Symlink | Reason::NoMatch | Reason::Ambiguous(_) | Reason::Changed => {
+                io::ErrorKind::Other
+            }
+        };
+        Self::new(kind, error)
     }
 }
 

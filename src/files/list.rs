@@ -74,6 +74,18 @@ impl Tree {
         }
     }
 
+    /// Whether there is a directory of this path. A link to one is none.
+    ///
+    /// # Errors
+    /// What keeps it from being found out.
+    pub fn is_directory(&self, path: impl AsRef<Path>) -> Result<bool, Error> {
+        match self.stat(path) {
+            Ok(entry) => Ok(entry.kind == Kind::Directory),
+            Err(error) if matches!(error.reason(), Reason::NotFound | Reason::NotDirectory) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes a directory and those on the way to it; one that is there already will do.
     ///
     /// # Errors

@@ -17,10 +17,21 @@ use std::path::Path;
 pub struct Lines {
     /// The lines as they are in the file, with their ends; only the file's last line may lack one.
     pub bytes: Vec<u8>,
+    /// The number of the first one, from 1 on.
+    pub first: u64,
     /// How many they are.
     pub count: u64,
     /// Whether there are no more after them.
     pub is_end: bool,
+}
+
+impl Lines {
+    /// As text with a number before each line, as `cat -n` has it. Bytes that are no UTF-8 are shown as U+FFFD.
+    pub fn numbered(&self) -> String {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let lines = (self.first..).zip(text.split_inclusive('\n'));
+        lines.map(|(number, line)| format!("{number:>6}\t{line}")).collect()
+    }
 }
 
 impl Tree {
@@ -33,6 +44,15 @@ impl Tree {
             let (file, _) = self.regular(self.root(), &path.to_c()?, OFlags::RDONLY)?;
             read_whole(file, self.bounds.file_bytes)
         })
+    }
+
+    /// Reads a whole file as text.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), and `not_text`.
+    pub fn read_to_string(&self, path: impl AsRef<Path>) -> Result<String, Error> {
+        let path = path.as_ref();
+        String::from_utf8(self.read(path)?).map_err(|_not_utf8| Reason::NotText.when("read", path))
     }
 
     /// Opens a regular file to read it piece by piece, whatever takes its place meanwhile, and tells how long it is now.
@@ -74,10 +94,10 @@ impl Tree {
                 match lines.next(&mut skipped, 0)? {
                     Some(_) => {}
                     None if lines.is_exhausted() => return Err(Reason::TooBig(self.bounds.scan_bytes)),
-                    None => return Ok(Lines { is_end: true, ..Lines::default() }),
+                    None => return Ok(Lines { is_end: true, first: offset.saturating_add(1), ..Lines::default() }),
                 }
             }
-            let mut read = Lines::default();
+            let mut read = Lines { first: offset.saturating_add(1), ..Lines::default() };
             while read.count < limit {
                 let room = self.bounds.file_bytes.saturating_sub(read.bytes.len() as u64);
                 match lines.next(&mut read.bytes, room)? {

@@ -80,6 +80,12 @@ pub enum Error {
     },
 }
 
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
 impl Error {
     /// The code, which stays the same for ever: `not_found`, `already_exists`, `limit`, `timeout`, `invalid`, `busy`,
     /// `gone`, `failed`, `no_keeper`, `no_runner`, `workspace` or `io`.
@@ -109,6 +115,21 @@ impl Error {
             Self::Failed(failure) => failure.hint.as_deref(),
             Self::Runner(error) => error.hint(),
             _ => None,
+        }
+    }
+
+    /// The kind by which std tells it: a timeout is [`TimedOut`](io::ErrorKind::TimedOut).
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::NotFound { .. } | Self::KeeperNotFound => io::ErrorKind::NotFound,
+            Self::AlreadyExists { .. } => io::ErrorKind::AlreadyExists,
+            Self::Limit { .. } => io::ErrorKind::QuotaExceeded,
+            Self::Timeout { .. } => io::ErrorKind::TimedOut,
+            Self::Invalid { .. } => io::ErrorKind::InvalidInput,
+            Self::Busy { .. } => io::ErrorKind::ResourceBusy,
+            Self::Gone { .. } => io::ErrorKind::NotConnected,
+            Self::Io { source, .. } => source.kind(),
+            Self::Failed(_) | Self::Runner(_) | Self::Workspace(_) => io::ErrorKind::Other,
         }
     }
 

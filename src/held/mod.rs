@@ -1,6 +1,7 @@
 //! Sandboxes that are held: they live until they are stopped, and commands run in them one after another or at once.
 
 mod client;
+mod config;
 mod connect;
 mod error;
 mod exec;
@@ -25,6 +26,7 @@ pub(crate) mod terminal;
 pub(crate) mod wire;
 
 pub use self::client::{Held, Listed, Sandboxes};
+pub use self::config::{Config, Shared};
 pub use self::error::Error;
 pub use self::exec::{ExecController, Running, command};
 pub use self::log::{LogEvent, LogLine};

@@ -9,6 +9,7 @@ use super::spec::Spec;
 use crate::workspace::Store;
 use crate::workspace::key::Key;
 use pinfold_runner::Failure;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 const DIGITS: usize = 40;
 
 /// Whether a session needs its sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SandboxPolicy {
     /// Without one there is no session.
     Required,

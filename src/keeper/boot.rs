@@ -4,7 +4,9 @@ use super::activity::Activity;
 use super::connections;
 use super::link::Link;
 use super::log::{Log, word};
+use super::pace::Pace;
 use super::serve::{self, Keeper};
+use super::terminal::Terminals;
 use crate::checkpoint;
 use crate::held::order::{Answer, Order};
 use crate::held::runtime::{self, Runtime};
@@ -167,12 +169,14 @@ async fn begin(post: &Post) -> Result<Begun, Error> {
     }
     let log = Log::new(post.runtime.logs()?, &order.id);
     log.note(None, LogEvent::Started, order.name.as_str());
+    let pace = Rc::<Pace>::default();
     let keeper = Keeper {
         record,
         link,
         log,
         activity: Activity::new(),
-        terminals: Rc::default(),
+        terminals: Rc::new(Terminals::new(pace.clone())),
+        pace,
         began: Instant::now(),
         stopping,
     };

@@ -171,7 +171,8 @@ async fn write_down(keeper: Rc<Keeper>, number: u64, event: LogEvent, mut pipe: 
     let mut lines = keeper.log.stream(number, event);
     let mut chunk = vec![0; CHUNK];
     while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
-        lines.take(&chunk[..length]);
+        keeper.pace.counted(|| lines.take(&chunk[..length]));
+        keeper.pace.wait().await;
     }
     lines.finish();
 }

@@ -11,6 +11,7 @@ mod exec;
 mod freeze;
 mod link;
 mod log;
+mod pace;
 mod serve;
 pub(crate) mod terminal;
 

@@ -5,6 +5,7 @@ use super::exec;
 use super::freeze;
 use super::link::{Link, gone};
 use super::log::Log;
+use super::pace::Pace;
 use super::terminal::{self, Terminals};
 use crate::held::terminal::ask::TerminalAsk;
 use crate::held::wire::{Connection, Reply, Request};
@@ -35,6 +36,7 @@ pub(crate) struct Keeper {
     pub(crate) log: Log,
     pub(crate) activity: Rc<Activity>,
     pub(crate) terminals: Rc<Terminals>,
+    pub(crate) pace: Rc<Pace>,
     pub(crate) began: Instant,
     /// Why the sandbox is to end, once it is.
     pub(crate) stopping: watch::Sender<Option<&'static str>>,

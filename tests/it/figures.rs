@@ -2,7 +2,7 @@
 //! escape the count, and says what the kernel counted for it alone.
 
 use crate::sandbox::{Answer, Job, Running, Scratch};
-use crate::support::{has_cgroups, host_cannot, runs};
+use crate::support::{has_cgroups, host_cannot, is_total, runs};
 use pinfold_runner::{Status, Usage};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -119,12 +119,12 @@ fn every_process_and_thread_that_was_started_is_counted() {
     for (processes, threads) in [("0", "0"), ("0", "40"), ("300", "0"), ("500", "500")] {
         let number = |text: &str| text.parse::<u64>().unwrap();
         let usage = usage(probe(&["start", processes, threads]));
-        assert_eq!(usage.total_pids, Some(1 + number(processes) + number(threads)), "{usage:?}");
+        assert!(is_total(&usage, 1 + number(processes) + number(threads)), "{usage:?}");
     }
     // Who ignores that its children end, and who is left when the command has ended.
-    assert_eq!(usage(probe(&["ignored", "touch", "1"])).total_pids, Some(2));
-    assert_eq!(usage(probe(&["left", "touch", "1"])).total_pids, Some(2));
-    assert_eq!(usage(probe(&["daemon", "touch", "1"])).total_pids, Some(3));
+    assert!(is_total(&usage(probe(&["ignored", "touch", "1"])), 2));
+    assert!(is_total(&usage(probe(&["left", "touch", "1"])), 2));
+    assert!(is_total(&usage(probe(&["daemon", "touch", "1"])), 3));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn what_the_limit_refused_was_never_started() {
     let answer = probe(&["refused", "50"]).limit("pids", 20).run();
     let text = answer.exited();
     let forks: u64 = text.split(' ').next().unwrap().parse().unwrap();
-    assert_eq!(answer.outcome.usage.total_pids, Some(1 + forks), "{}", answer.json);
+    assert!(is_total(&answer.outcome.usage, 1 + forks), "{}", answer.json);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn what_the_cgroup_refused_was_never_started() {
     scratch.file("work/go", "");
     let answer = running.answer();
     assert_eq!(answer.exited().lines().next(), Some("11 forks"), "{}", answer.json);
-    assert_eq!(answer.outcome.usage.total_pids, Some(12), "{}", answer.json);
+    assert!(is_total(&answer.outcome.usage, 12), "{}", answer.json);
 }
 
 /// The files `pids.max` of the groups of whatever runs in the one slot of a state directory.
@@ -171,7 +171,7 @@ fn limits_of_groups(state: &Path) -> Vec<PathBuf> {
 fn a_job_that_is_killed_tells_its_figures_too() {
     let answer = Job::probe("process", &["spinners", "5"]).limit("wall_ms", 1500).run();
     let usage = &answer.is(Status::TimedOut).outcome.usage;
-    assert_eq!(usage.total_pids, Some(6), "{usage:?}");
+    assert!(is_total(usage, 6), "{usage:?}");
     assert!(cpu_ms(usage) > 100.0 && usage.involuntary_switches > Some(0), "{usage:?}");
     assert!(usage.overhead_cpu_ms > Some(0.0), "{usage:?}");
     assert!(usage.wall_ms >= Some(1500.0), "{usage:?}");
@@ -184,7 +184,7 @@ fn the_most_processes_at_once_are_exact() {
     }
     let usage = usage(probe(&["hold", "30", "12"]));
     // Kernels before 6.1 don't count that.
-    assert!(usage.peak_pids.is_none_or(|peak| peak == 43) && usage.total_pids == Some(43), "{usage:?}");
+    assert!(usage.peak_pids.is_none_or(|peak| peak == 43) && is_total(&usage, 43), "{usage:?}");
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn assert_small(answer: &Answer) {
     assert!(usage.peak_memory_bytes.is_none_or(|peak| peak < 16 * MIB), "{usage:?}");
     let file = usage.memory.and_then(|memory| memory.file_bytes);
     assert!(file.is_none_or(|bytes| bytes < 16 * MIB), "{usage:?}");
-    assert!(usage.peak_pids.is_none_or(|peak| peak == 1) && usage.total_pids == Some(1), "{usage:?}");
+    assert!(usage.peak_pids.is_none_or(|peak| peak == 1) && is_total(&usage, 1), "{usage:?}");
     assert!(usage.oom_kills.is_none_or(|kills| kills == 0) && usage.throttled_periods == Some(0), "{usage:?}");
     assert!(cpu_ms(&usage) < start_ms() && usage.written_bytes < Some(MIB), "{usage:?}");
     assert!(usage.minor_faults < Some(FEW) && usage.voluntary_switches < Some(100), "{usage:?}");
@@ -359,7 +359,9 @@ fn no_job_has_another_job_s_figures() {
         let answer = in_slots(hungry(), &state, 0..1).answer();
         answer.exited();
         assert!(cpu_ms(&answer.outcome.usage) > 300.0, "{}", answer.json);
-        assert_eq!(answer.outcome.usage.oom_kills, has_cgroups().then_some(1), "{}", answer.json);
+        // Where one who was shot takes long to die, another may be.
+        let shot = answer.outcome.usage.oom_kills;
+        assert!(shot.is_some() == has_cgroups() && shot.is_none_or(|kills| kills >= 1), "{}", answer.json);
         (0..10).for_each(|_| assert_small(&in_slots(small(), &state, 0..1).answer()));
     }
     // Beside a hungry one, and beside each other.
@@ -370,7 +372,7 @@ fn no_job_has_another_job_s_figures() {
     }
     for running in others {
         let usage = running.answer().outcome.usage;
-        assert_eq!(usage.total_pids, Some(14), "{usage:?}");
+        assert!(is_total(&usage, 14), "{usage:?}");
     }
 }
 

@@ -94,6 +94,11 @@ impl Held {
         Self { running, keeper, last: Cell::new(0), kept: RefCell::default() }
     }
 
+    /// Fails the test when the runner has nothing to tell for so long.
+    fn has_patience(&self, patience: std::time::Duration) {
+        sockopt::set_socket_timeout(&self.keeper, sockopt::Timeout::Recv, Some(patience)).unwrap();
+    }
+
     fn send(&self, bytes: &[u8], descriptors: &[OwnedFd]) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
         let mut control = SendAncillaryBuffer::new(&mut space);

@@ -233,6 +233,43 @@ fn a_slow_client_and_a_flood_hold_up_nobody() {
 }
 
 #[test]
+fn a_flood_costs_the_keeper_a_part_of_a_cpu_and_holds_up_nobody_else() {
+    let home = Home::new();
+    home.start("box", &[]);
+    let held = home.sandboxes().get("box").unwrap();
+    let keeper = held.record().keeper.pid;
+    run(async {
+        let flooded = held.terminal(TerminalOptions::named("flooded").shell(Shell::Sh)).await.unwrap();
+        flooded.write("yes\n").await.unwrap();
+        let begun = Instant::now();
+        // What it may take at once.
+        while cpu_time(keeper) < Duration::from_secs(2) && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let (begun, used) = (Instant::now(), cpu_time(keeper));
+        let other = held.terminal(TerminalOptions::named("other").shell(Shell::Sh)).await.unwrap();
+        for _ in 0..5 {
+            assert_eq!(says(&other, "echo on").await, "on\n");
+        }
+        while begun.elapsed() < Duration::from_secs(3) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let part = (cpu_time(keeper) - used).as_secs_f64() / begun.elapsed().as_secs_f64();
+        assert!(part < 0.6, "{part}");
+        flooded.interrupt().await.unwrap();
+        assert_eq!(says(&flooded, "echo there").await, "there\n");
+    });
+}
+
+/// What a process has used, in hundredths of a second: proc_pid_stat(5).
+fn cpu_time(pid: i32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+#[test]
 fn a_bad_name_is_refused() {
     let home = Home::new();
     home.start("box", &[]);

@@ -134,6 +134,7 @@ pub fn check_exec(job: &Job) -> Result<(), JobError> {
         ("stdin", job.stdin != plain.stdin),
         ("files", job.files != plain.files),
         ("workspace", job.workspace != plain.workspace),
+        ("workspace_at", job.workspace_at != plain.workspace_at),
         ("root", job.root != plain.root),
         ("mounts", job.mounts != plain.mounts),
         ("network", job.network != plain.network),

@@ -45,6 +45,9 @@ pub struct Job {
     /// What `/workspace` is.
     #[serde(default)]
     pub workspace: Workspace,
+    /// Where the workspace is to be found too, beside `/workspace`: for programs that know it by another path.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub workspace_at: Option<AbsolutePath>,
     /// What the rest of the file system is.
     #[serde(default)]
     pub root: Root,
@@ -82,6 +85,7 @@ impl Job {
             stdin: Content::default(),
             files: Vec::new(),
             workspace: Workspace::default(),
+            workspace_at: None,
             root: Root::default(),
             mounts: Vec::new(),
             network: Network::default(),
@@ -90,6 +94,16 @@ impl Job {
             require: Vec::new(),
             artifacts: None,
         }
+    }
+
+    /// Where a command finds its workspace: `/workspace`, or [`workspace_at`](Self::workspace_at).
+    pub fn workspace_path(&self) -> &str {
+        self.workspace_at.as_ref().map_or(crate::WORKSPACE, AbsolutePath::as_str)
+    }
+
+    /// Where the command starts: in its workspace, unless `cwd` says otherwise.
+    pub fn starts_in(&self) -> &str {
+        if self.cwd == Cwd::default() { self.workspace_path() } else { self.cwd.as_str() }
     }
 
     /// Reads a job: exactly one JSON object with nothing after it but white space.

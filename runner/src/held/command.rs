@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::spent::Spent;
 use crate::sys::{Errno, file, process, signal, socket};
 use crate::{environment, rlimit};
-use pinfold_runner::{Ask, Cwd, Job, Limit, Seccomp, WORKSPACE};
+use pinfold_runner::{Ask, Cwd, Job, Limit, Seccomp};
 use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -145,8 +145,9 @@ fn confine_and_execute(
     for (number, fd) in (3..).zip(descriptors.by_ref().take(usize::from(exec.extra))) {
         file::dup_onto(fd.as_fd(), number).at(Step::ConnectStdio, "further descriptors")?;
     }
-    let workspace = file::open(WORKSPACE, libc::O_PATH | libc::O_DIRECTORY).at(Step::EnterDirectory, WORKSPACE)?;
-    enter_directory(&workspace, job.cwd.as_str()).at(Step::EnterDirectory, job.cwd.as_str())?;
+    let (place, cwd) = (job.workspace_path(), job.starts_in());
+    let workspace = file::open(place, libc::O_PATH | libc::O_DIRECTORY).at(Step::EnterDirectory, place)?;
+    enter_directory(&workspace, cwd).at(Step::EnterDirectory, cwd)?;
     drop(workspace);
 
     rlimit::set_open_files(&job)?;
@@ -180,6 +181,7 @@ fn merged(sandbox: &Job, asked: Job) -> Job {
         let _checked_when_it_was_read = job.env.set(name, value);
     }
     job.cwd = if asked.cwd == Cwd::default() { sandbox.cwd.clone() } else { asked.cwd };
+    job.workspace_at = sandbox.workspace_at.clone();
     job.limits = sandbox.limits.clone();
     // The sandbox's stays where nothing is asked for. `pids` is counted over all of the sandbox's user, by init's fork.
     let own = asked.limits;

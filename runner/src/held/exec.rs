@@ -4,7 +4,7 @@ use super::kill;
 use super::spare::{Launched, Wanted};
 use crate::cgroup::gauge::Reading;
 use crate::cgroup::{Freezer, Nested};
-use crate::message::{Departure, Report};
+use crate::message::Report;
 use crate::plan::Plan;
 use crate::spent::Spent;
 use crate::sys::process::End;
@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// How long what was killed may take to be gone: as long as a whole sandbox may.
 const TEARDOWN: Duration = Duration::from_secs(20);
+/// How long a command may take to be executed until it is told to go on: anybody in the sandbox may stop it before that, again
+/// and again, and so it is told again and again.
+const NUDGE: Duration = Duration::from_millis(5);
 /// How long until the next look at what was killed.
 const AGAIN: Duration = Duration::from_millis(1);
 
@@ -26,6 +29,7 @@ pub(super) struct Exec {
     pub(super) id: String,
     pub(super) job: Job,
     pub(super) asked: Instant,
+    nudged: Instant,
     pub(super) groups: Nested,
     /// The number by which init knows its process.
     pub(super) process: u64,
@@ -48,8 +52,7 @@ pub(super) struct Exec {
     cpu: Option<Cpu>,
     /// When we give up waiting for what was killed.
     patience: Option<Instant>,
-    /// The host's number of its process, where it was needed.
-    main: Option<i32>,
+    /// Where there are no groups: who was seen to belong to it, as the host numbers them.
     kin: BTreeSet<i32>,
     /// Whether all that was killed is gone.
     is_gone: bool,
@@ -78,10 +81,12 @@ impl Exec {
     pub(super) fn new(id: String, job: Job, groups: Nested, launched: Launched, has_terminal: bool) -> Self {
         let Launched { status, process, again } = launched;
         let cpu = job.limits.cpu_ms.value().map(Cpu::new);
+        let asked = Instant::now();
         Self {
             id,
             job,
-            asked: Instant::now(),
+            asked,
+            nudged: asked,
             groups,
             process,
             status: Some(status),
@@ -96,7 +101,6 @@ impl Exec {
             refused: None,
             cpu,
             patience: None,
-            main: None,
             kin: BTreeSet::new(),
             is_gone: false,
             is_told: false,
@@ -161,13 +165,14 @@ impl Exec {
         self.ending.ended = Some(ended);
     }
 
-    /// The host's number of its process.
-    pub(super) fn main(&mut self, init: i32) -> Option<i32> {
-        if self.main.is_none() {
-            let inside = self.ending.departure.as_ref().map(|departure: &Departure| departure.pid)?;
-            self.main = kill::host_number(init, inside);
-        }
-        self.main
+    /// The sandbox's number of its process, once it was executed.
+    fn inside(&self) -> Option<u64> {
+        self.ending.departure.as_ref().map(|departure| departure.pid)
+    }
+
+    /// The host's number of its process, while it lives.
+    pub(super) fn main(&self, init: i32) -> Option<i32> {
+        kill::host_number(init, self.inside()?)
     }
 
     /// When it is to be looked at next.
@@ -176,7 +181,21 @@ impl Exec {
             return Some(Instant::now() + AGAIN);
         }
         let look = self.cpu.as_ref().filter(|_| self.is_started()).map(Cpu::next);
-        [look, self.deadline()].into_iter().flatten().min()
+        let nudge = self.is_on_its_way().then(|| self.nudged + NUDGE);
+        [look, nudge, self.deadline()].into_iter().flatten().min()
+    }
+
+    fn is_on_its_way(&self) -> bool {
+        !self.is_started() && self.ending.ended.is_none() && self.patience.is_none()
+    }
+
+    /// The number by which init knows its process, when that is to be told to go on, should somebody have stopped it.
+    pub(super) fn nudge(&mut self, now: Instant) -> Option<u64> {
+        if !self.is_on_its_way() || now < self.nudged + NUDGE {
+            return None;
+        }
+        self.nudged = now;
+        Some(self.process)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -209,8 +228,6 @@ impl Exec {
     /// Kills all that belongs to it; the first cause is the one that is told.
     pub(super) fn kill_for(&mut self, cause: Status, at: Place<'_>) {
         if self.patience.is_none() && !self.is_gone {
-            // Without groups it is told by its number who belongs to it, which must be known while it lives.
-            let _kept = if self.has_groups() { None } else { self.main(at.init) };
             if !self.is_told && self.ending.ended.is_none() {
                 self.ending.cause = Some(cause);
                 self.reading = self.groups.reading();
@@ -221,8 +238,7 @@ impl Exec {
     }
 
     fn go_on_killing(&mut self, at: Place<'_>) {
-        let main = if self.has_groups() { None } else { self.main(at.init) };
-        let is_empty = match (self.has_groups(), main) {
+        let is_empty = match (self.has_groups(), self.inside()) {
             (true, _) => kill::group(&self.groups, at.frozen),
             (false, Some(main)) => kill::kin(at.init, main, &mut self.kin),
             (false, None) => true,
@@ -246,7 +262,7 @@ impl Exec {
         if self.patience.is_some() {
             return false;
         }
-        match self.main {
+        match self.inside() {
             _ if self.has_groups() => self.groups.try_remove(),
             Some(main) => !kill::has_kin(init, main),
             None => true,

@@ -196,8 +196,11 @@ impl Server<'_> {
             }
             Some((Order::Signal { number, signal }, _)) => {
                 let found = self.commands.iter().find(|(_, other)| **other == number);
-                if let Some((pid, _)) = found {
-                    let _ended_meanwhile = signal::kill(-pid, signal);
+                if let Some((pid, _)) = found
+                    && signal::kill(-pid, signal).is_err()
+                {
+                    // It leads no group yet, or has ended meanwhile.
+                    let _ended_meanwhile = signal::kill(*pid, signal);
                 }
                 true
             }
@@ -209,12 +212,8 @@ impl Server<'_> {
     fn prepare(&mut self, number: u64, tasks: usize, descriptors: Vec<OwnedFd>) -> Result<(), StepError> {
         match process::clone3(0, None).at(Step::StartCommand, "")? {
             Fork::Child => command::stand_ready(self.plan, tasks, descriptors),
-            Fork::Parent(pid, pidfd) => {
-                self.commands.insert(pid, number);
-                let news = News::Prepared { number }.encode();
-                let _runner_is_dead = socket::send(self.socket.as_fd(), &news, &[pidfd.as_fd()]);
-            }
-        }
+            Fork::Parent(pid, _pidfd) => self.commands.insert(pid, number),
+        };
         Ok(())
     }
 

@@ -30,37 +30,50 @@ pub(super) fn group(nested: &Nested, frozen: Option<&Freezer<'_>>) -> bool {
     false
 }
 
-/// Without groups: kills who can be told to belong to the command with the host's number `main`: it, its descendants, and
+/// Without groups: kills who can be told to belong to the command that is `main` in the sandbox: it, its descendants, and
 /// those of its session and its process group. `known` are those who were seen. True when none of them is left.
-pub(super) fn kin(init: i32, main: i32, known: &mut BTreeSet<i32>) -> bool {
-    let stats = look(init, main, known);
-    let living: Vec<_> = stats.iter().filter(|(pid, stat)| known.contains(pid) && !stat.is_zombie).collect();
-    for (pid, _) in &living {
-        let Ok(process) = process::pidfd_open(*pid) else { continue };
-        // As with groups: what was read is of this very process.
-        if Stat::of(*pid).is_some_and(|now| stats.iter().any(|(other, stat)| other == pid && stat.start == now.start)) {
-            let _ended_meanwhile = signal::pidfd_send_signal(&process, libc::SIGKILL);
+pub(super) fn kin(init: i32, main: u64, known: &mut BTreeSet<i32>) -> bool {
+    // Who becomes init's child while we look is missed when its parent has been looked for in vain and init's children
+    // were read before. The next look finds it.
+    (0..2).all(|_| {
+        let stats = look(init, main, known);
+        let living: Vec<_> = stats.iter().filter(|(pid, stat)| known.contains(pid) && !stat.is_zombie).collect();
+        for (pid, stat) in &living {
+            let Ok(process) = process::pidfd_open(*pid) else { continue };
+            // As with groups: what was read is of this very process.
+            if Stat::of(*pid).is_some_and(|now| stat.start == now.start) {
+                let _ended_meanwhile = signal::pidfd_send_signal(&process, libc::SIGKILL);
+            }
         }
-    }
-    living.is_empty()
+        living.is_empty()
+    })
 }
 
 /// Whether somebody is left who can be told to belong to the command.
-pub(super) fn has_kin(init: i32, main: i32) -> bool {
+pub(super) fn has_kin(init: i32, main: u64) -> bool {
     let mut known = BTreeSet::new();
-    let stats = look(init, main, &mut known);
-    stats.iter().any(|(pid, stat)| known.contains(pid) && !stat.is_zombie)
+    // Twice, as above.
+    (0..2).any(|_| {
+        let stats = look(init, main, &mut known);
+        stats.iter().any(|(pid, stat)| known.contains(pid) && !stat.is_zombie)
+    })
 }
 
-/// Looks at everybody in the sandbox, and adds to `known` who belongs to the command.
-fn look(init: i32, main: i32, known: &mut BTreeSet<i32>) -> Vec<(i32, Stat)> {
+/// Looks at everybody in the sandbox, and adds to `known` who belongs to the command. Its number is the sandbox's, which a
+/// command told itself: the host's would have to be looked for while it lives.
+fn look(init: i32, main: u64, known: &mut BTreeSet<i32>) -> Vec<(i32, Stat)> {
     let all = processes::below(init);
     let stats: Vec<_> = all.iter().filter_map(|pid| Some((*pid, Stat::of(*pid)?))).collect();
     known.retain(|pid| all.contains(pid));
+    for (pid, _) in &stats {
+        if names_inside(*pid).contains(&Some(main)) {
+            known.insert(*pid);
+        }
+    }
     loop {
         let before = known.len();
         for (pid, stat) in &stats {
-            if *pid == main || stat.group == main || stat.session == main || known.contains(&stat.parent) {
+            if known.contains(&stat.parent) {
                 known.insert(*pid);
             }
         }
@@ -70,14 +83,20 @@ fn look(init: i32, main: i32, known: &mut BTreeSet<i32>) -> Vec<(i32, Stat)> {
     }
 }
 
+/// The numbers in the sandbox of a process, its group and its session: the last of each line, proc_pid_status(5).
+fn names_inside(pid: i32) -> [Option<u64>; 3] {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    ["NSpid:", "NSpgid:", "NSsid:"].map(|name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().last()?.parse().ok()
+    })
+}
+
 /// The host's number of init's child that is `inside` in the sandbox.
 pub(super) fn host_number(init: i32, inside: u64) -> Option<i32> {
     let children = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).ok()?;
-    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &i32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-        line.and_then(|line| line.split_whitespace().last()?.parse().ok()) == Some(inside)
-    })
+    let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    children.find(|pid: &i32| names_inside(*pid)[0] == Some(inside))
 }
 
 /// What `/proc/PID/stat` says, proc_pid_stat(5).
@@ -85,8 +104,6 @@ pub(super) struct Stat {
     pub(super) is_zombie: bool,
     pub(super) is_stopped: bool,
     parent: i32,
-    group: i32,
-    session: i32,
     /// When it was started: with the number, the name of a process.
     pub(super) start: String,
 }
@@ -95,16 +112,8 @@ impl Stat {
     pub(super) fn of(pid: i32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        let number = |at: usize| fields.get(at)?.parse().ok();
         let is_zombie = matches!(*fields.first()?, "Z" | "X");
         let is_stopped = matches!(*fields.first()?, "T" | "t");
-        Some(Self {
-            is_zombie,
-            is_stopped,
-            parent: number(1)?,
-            group: number(2)?,
-            session: number(3)?,
-            start: (*fields.get(19)?).to_owned(),
-        })
+        Some(Self { is_zombie, is_stopped, parent: fields.get(1)?.parse().ok()?, start: (*fields.get(19)?).to_owned() })
     }
 }

@@ -103,8 +103,6 @@ pub(super) enum News {
     Hidden,
     /// Init takes orders. With it comes the workspace's directory.
     Serving,
-    /// A process stands ready for the next command; a descriptor of it comes with this.
-    Prepared { number: u64 },
     /// The master of a command's terminal comes with this.
     Terminal { number: u64 },
     /// There was no process to be had for a command, or nothing else that it needs.
@@ -119,7 +117,6 @@ impl News {
         match self {
             Self::Hidden => head(b'H', 0),
             Self::Serving => head(b'S', 0),
-            Self::Prepared { number } => head(b'P', *number),
             Self::Terminal { number } => head(b'T', *number),
             Self::Refused { number, error } => [head(b'R', *number), error.encode()].concat(),
             Self::Ended { number, end, ended_us, spent } => {
@@ -143,7 +140,6 @@ impl News {
         match kind {
             b'H' => Some(Self::Hidden),
             b'S' => Some(Self::Serving),
-            b'P' => Some(Self::Prepared { number }),
             b'T' => Some(Self::Terminal { number }),
             b'R' => StepError::decode(rest).map(|error| Self::Refused { number, error }),
             b'E' => {

@@ -225,8 +225,6 @@ impl<'a> Held<'a> {
             let pid = if exec.has_terminal { exec.main(self.init.pid) } else { None };
             let (master, signals) = (exec.master.take(), std::mem::take(&mut exec.held_back));
             let process = exec.process;
-            // Who belongs to it is told by this where there are no groups, also when it has ended.
-            let _found = if exec.has_groups() { None } else { exec.main(self.init.pid) };
             self.outbox.tell(&Notice::Executed { number, pid }, master);
             for signal in signals {
                 self.tell_init(&Order::Signal { number: process, signal });
@@ -249,7 +247,6 @@ impl<'a> Held<'a> {
                 let isolation = Box::new(self.ground.isolation.clone());
                 self.outbox.tell(&Notice::Ready { isolation }, None);
             }
-            Some(News::Prepared { number }) => self.note_ready(number, descriptors.pop()),
             Some(News::Terminal { number }) => {
                 if let Some((number, exec)) = self.exec_of(number) {
                     exec.master = descriptors.pop();
@@ -318,6 +315,9 @@ impl<'a> Held<'a> {
         let freezer = self.ground.cgroups.freezer().filter(|_| self.is_frozen);
         let place = Place { init: self.init.pid, frozen: freezer.as_ref() };
         self.execs.values_mut().for_each(|exec| exec.look(place));
+        for number in self.execs.values_mut().filter_map(|exec| exec.nudge(now)).collect::<Vec<_>>() {
+            self.tell_init(&Order::Signal { number, signal: libc::SIGCONT });
+        }
         if self.next_look().is_some_and(|at| now >= at) {
             self.is_unseen = !self.execs.is_empty();
             if let Some(passed) = self.watch.look(now, self.init.pid, &self.ground.cgroups) {

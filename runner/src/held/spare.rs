@@ -5,7 +5,7 @@ use super::message::{Exec, Order};
 use super::serve::Held;
 use crate::cgroup::{Entry, Nested};
 use crate::failure::{At, Step, StepError};
-use crate::sys::{file, pipe, signal, socket};
+use crate::sys::{file, pipe, socket};
 use pinfold_runner::Failure;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -21,8 +21,6 @@ struct Ready {
     /// Our end of its status pipe.
     status: OwnedFd,
     orders: OwnedFd,
-    /// Comes from init as soon as it is there.
-    process: Option<OwnedFd>,
 }
 
 /// A command as it is asked for.
@@ -74,7 +72,7 @@ impl Held<'_> {
         let order = Order::Prepare { number: groups.number(), tasks: u8::try_from(tasks.len()).unwrap_or(0) };
         let passed: Vec<_> = [&their_status, &theirs].into_iter().chain(&tasks).map(AsFd::as_fd).collect();
         socket::send(self.init.socket.as_fd(), &order.encode(), &passed).at(Step::StartCommand, "")?;
-        Ok(Ready { status, orders, process: None })
+        Ok(Ready { status, orders })
     }
 
     /// What was made for the next command, or groups that are made now. Who stands ready has no terminal.
@@ -128,10 +126,6 @@ impl Held<'_> {
 
     fn send_to(&self, ready: Ready, groups: &Nested, wanted: &Wanted) -> Result<OwnedFd, StepError> {
         let tasks = groups.tasks(&self.ground.cgroups, Entry::Late);
-        // Somebody in the sandbox may have stopped it, as it may stop every command.
-        if let Some(process) = &ready.process {
-            let _was_not_stopped = signal::pidfd_send_signal(process, libc::SIGCONT);
-        }
         // Fails when it is dead.
         self.send_order(ready.orders.as_fd(), groups.number(), wanted, (Vec::new(), &tasks))?;
         Ok(ready.status)
@@ -154,14 +148,6 @@ impl Held<'_> {
         bytes.extend_from_slice(&wanted.ask);
         passed.extend(tasks.iter().chain(&self.counter).chain(&wanted.descriptors).map(AsFd::as_fd));
         socket::send(to, &bytes, &passed).at(Step::StartCommand, "")
-    }
-
-    /// Init says that the process is there.
-    pub(super) fn note_ready(&mut self, number: u64, process: Option<OwnedFd>) {
-        let spare = self.spare.as_mut().filter(|spare| spare.groups.number() == number);
-        if let Some(ready) = spare.and_then(|spare| spare.process.as_mut()) {
-            ready.process = process;
-        }
     }
 
     /// It is not there, or not any more. No other is made before there was a command: somebody in the sandbox may kill them

@@ -75,6 +75,9 @@ fn check_places(job: &Job, has_own_uid: bool) -> Result<(), Failure> {
             "say it relative to the workspace, which is `$PINFOLD_WORKSPACE` here",
         );
     }
+    if let Some(place) = &job.workspace_at {
+        return refuse(format!("`workspace_at` can't be `{place}`"), "leave it out: paths are the host's here");
+    }
     match &job.workspace {
         Workspace::Temp => {}
         Workspace::Tmpfs => {

@@ -21,8 +21,9 @@ pub(super) fn build(view: &View, job: &Job) -> Result<(), StepError> {
     let name = user_name(uid);
     let root = if uid == 0 { String::new() } else { "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n".to_owned() };
     let passwd = format!(
-        "{root}{name}:x:{uid}:{gid}:sandbox:/workspace:/bin/sh\n\
-         nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+        "{root}{name}:x:{uid}:{gid}:sandbox:{}:/bin/sh\n\
+         nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+        job.workspace_path()
     );
     let root = if gid == 0 { String::new() } else { "root:x:0:\n".to_owned() };
     let group = format!("{root}{name}:x:{gid}:\nnogroup:x:65534:\n");

@@ -150,6 +150,9 @@ pub(crate) fn build(job: &Job, collected: Collected, sizes: Sizes) -> Result<Bui
             in_memory.push(workspace);
         }
     }
+    if let Some(place) = &job.workspace_at {
+        view.attach_workspace(place.as_str())?;
+    }
     for tree in &collected.caller {
         view.attach(tree)?;
     }
@@ -222,6 +225,13 @@ impl View {
         let path = tree.target.trim_start_matches('/');
         let place = self.place(path, tree.is_directory).at(Step::Attach, &tree.target)?;
         mount::move_mount(tree.mount.as_fd(), place.as_fd(), c"").at(Step::Attach, &tree.target)
+    }
+
+    /// Attaches the workspace at a second place, which is made if it is absent.
+    fn attach_workspace(&self, at: &str) -> Result<(), StepError> {
+        let workspace = mount::open_tree(Some(self.root.as_fd()), c"workspace").at(Step::CopyTree, at)?;
+        let place = self.place(at.trim_start_matches('/'), true).at(Step::Attach, at)?;
+        mount::move_mount(workspace.as_fd(), place.as_fd(), c"").at(Step::Attach, at)
     }
 
     /// Puts a file of ours, made at `own`, over a file of an image's.

@@ -40,6 +40,9 @@ fn view(job: &mut Job, options: &SandboxOptions, stored: Option<&InUse>) -> Resu
         (None, Some(directory)) if stored::id(Some(directory))?.is_none() => job.workspace = workspace(directory)?,
         (None, _) => {}
     }
+    if let Some(place) = &options.workspace_at {
+        job.workspace_at = Some(place.as_str().try_into().map_err(value::named("workspace-at"))?);
+    }
     if let Some(directory) = &options.root {
         let directory = value::existing_directory(directory).map_err(|error| format!("`--root`: {error}"))?;
         job.root = Root::Path(directory);

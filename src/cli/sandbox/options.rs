@@ -19,6 +19,13 @@ pub(in crate::cli) struct SandboxOptions {
     #[arg(short, long, value_name = "DIR", help_heading = "View")]
     pub(in crate::cli) workspace: Option<PathBuf>,
 
+    /// Show the workspace at DIR too (default: /workspace)
+    ///
+    /// For programs that know it by another path: the command starts there, and `HOME` is there. For example:
+    /// `--workspace-at /home/agent/workspace`.
+    #[arg(long, value_name = "DIR", help_heading = "View", hide_short_help = true)]
+    pub(in crate::cli) workspace_at: Option<String>,
+
     /// Show a path of the host, read-only (repeatable)
     ///
     /// At the same path, or at DST. Mounting a directory with a Unix socket in it gives the command that socket. For

@@ -4,6 +4,7 @@ use super::pty::Pty;
 use super::screen::bounded;
 use super::status::Ear;
 use crate::held::terminal::Shell;
+use crate::keeper::pace::Pace;
 use pinfold_runner::Failure;
 use rustix::fs::{Mode, fchmod};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -100,12 +101,12 @@ impl Living {
         self.untold.drain(..length);
     }
 
-    /// Waits until something happens. Loses nothing when dropped halfway.
-    pub(super) async fn next(&mut self, input: &[u8]) -> Event {
+    /// Waits until something happens. Loses nothing when dropped halfway. Output is read when the pace allows it.
+    pub(super) async fn next(&mut self, input: &[u8], pace: &Pace) -> Event {
         let mut said = vec![0; CHUNK];
         let untold = self.untold.as_slices().0;
         tokio::select! {
-            output = self.pty.output() => match output {
+            output = async { pace.wait().await; self.pty.output().await } => match output {
                 Ok(bytes) => Event::Output(bytes),
                 Err(_hung_up) => Event::Ended((&mut self.end).await),
             },

@@ -7,6 +7,7 @@ use crate::held::terminal::ask::{LONGEST_INPUT, LONGEST_TEXT, TerminalAnswer, Te
 use crate::held::terminal::{RunOutput, TerminalInfo, TerminalOptions};
 use crate::keeper::activity::Activity;
 use crate::keeper::link::Event;
+use crate::keeper::pace::Pace;
 use crate::keeper::serve::Keeper;
 use pinfold_runner::{Ask, Failure, Job, Outcome, no_limits_of_its_own};
 use std::cell::RefCell;
@@ -40,9 +41,15 @@ pub(crate) struct Terminals {
     doors: RefCell<BTreeMap<String, Door>>,
     /// Held while one is started, so that two clients don't start the same.
     starting: tokio::sync::Mutex<()>,
+    pace: Rc<Pace>,
 }
 
 impl Terminals {
+    /// None yet; all will be read at this pace.
+    pub(crate) fn new(pace: Rc<Pace>) -> Self {
+        Self { pace, ..Self::default() }
+    }
+
     fn door(&self, name: &str) -> Option<Door> {
         self.doors.borrow().get(name).cloned()
     }
@@ -81,7 +88,7 @@ impl Terminals {
         if self.doors.borrow().len() >= MOST_TERMINALS {
             return Err(Failure::new("busy", format!("the sandbox has {MOST_TERMINALS} terminals already")));
         }
-        let session = Session::start(options, starter, activity).await?;
+        let session = Session::start(options, starter, activity, self.pace.clone()).await?;
         let info = session.info();
         let (door, errands) = mpsc::channel(QUEUE);
         self.doors.borrow_mut().insert(name, door);

@@ -159,14 +159,15 @@ fn a_tree_that_is_swapped_while_it_is_removed_takes_nothing_else_along() {
         fs::create_dir_all(place.inside("d/inner/folder")).unwrap();
         fs::write(place.inside("d/inner/secret"), "mine").unwrap();
         symlink(place.outside(""), place.inside("swap")).unwrap();
+        let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let swapper = scope.spawn(|| {
+            scope.spawn(|| {
                 let (one, other) = (place.inside("d/inner"), place.inside("swap"));
-                while rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).is_ok() {}
+                let swap = || rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
+                while swap().is_ok() && !is_over.load(Ordering::Relaxed) {}
             });
+            let _at_the_end = Over(&is_over);
             let _either = place.tree.delete_tree("d");
-            fs::remove_dir_all(place.inside("d")).unwrap_or_default();
-            swapper.join().unwrap();
         });
         place.outside_is_whole();
         place.tree.clear().unwrap_or_else(|error| panic!("{round}: {error}"));

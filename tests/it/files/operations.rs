@@ -79,6 +79,34 @@ fn ranges_and_lines_end_where_the_file_does() {
 }
 
 #[test]
+fn text_is_read_as_text_with_numbers_if_wanted() {
+    let place = Place::new();
+    place.tree.write("f", "eins\nzw\u{f6}lf\n\nvier").unwrap();
+    assert_eq!(place.tree.read_to_string("f").unwrap(), "eins\nzw\u{f6}lf\n\nvier");
+    let numbered = |offset, limit| place.tree.read_lines("f", offset, limit).unwrap().numbered();
+    assert_eq!(numbered(0, 2), "     1\teins\n     2\tzw\u{f6}lf\n");
+    assert_eq!(numbered(2, 9), "     3\t\n     4\tvier");
+    assert_eq!(numbered(4, 9), "");
+    place.tree.write("bytes", b"a\xff\n").unwrap();
+    assert_eq!(code(place.tree.read_to_string("bytes")), "not_text");
+    assert_eq!(place.tree.read_lines("bytes", 0, 1).unwrap().numbered(), "     1\ta\u{fffd}\n");
+    assert_eq!(code(place.tree.read_to_string("missing")), "not_found");
+    let kind = |path: &str| std::io::Error::from(place.tree.read(path).unwrap_err()).kind();
+    assert_eq!((kind("missing"), kind("../f")), (std::io::ErrorKind::NotFound, std::io::ErrorKind::InvalidInput));
+}
+
+#[test]
+fn only_a_directory_is_one() {
+    let place = Place::new();
+    place.tree.write("dir/f", "").unwrap();
+    std::os::unix::fs::symlink("dir", place.scratch.path("inside/link")).unwrap();
+    let is = |path: &str| place.tree.is_directory(path).unwrap();
+    assert!(is("dir") && is(".") && is("/workspace"));
+    assert!(!is("dir/f") && !is("link") && !is("missing") && !is("dir/f/g"));
+    assert_eq!(code(place.tree.is_directory("../x")), "invalid_path");
+}
+
+#[test]
 fn an_edit_tells_how_often_the_text_occurs() {
     let place = Place::new();
     place.tree.write("f", b"a.b a.b axb \xff").unwrap();

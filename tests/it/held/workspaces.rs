@@ -2,7 +2,7 @@
 
 use super::Home;
 use crate::support;
-use pinfold::held::{SandboxPolicy, Sandboxes, Spec};
+use pinfold::held::{Config, SandboxPolicy, Sandboxes, Spec};
 use pinfold::workspace::Store;
 use std::fs;
 use std::path::PathBuf;
@@ -50,6 +50,58 @@ fn a_workspace_is_not_removed_under_a_sandbox_unless_forced_which_ends_it_first(
     assert!(!path.exists());
     let listed = home.json(&["ps", "--json"]);
     assert_eq!((listed.as_array().unwrap().len(), &listed[0]["name"]), (1, &"b".into()), "{listed}");
+}
+
+#[test]
+fn a_workspace_is_found_at_another_path_too_checkpoints_or_not() {
+    let home = Home::new();
+    create(&home, "ws");
+    let at = ["--workspace-at", "/home/agent/workspace"];
+    let view =
+        "pwd; echo $HOME; echo $0 > file; cat /workspace/file; cd /; ls home/agent/workspace; touch home/x 2>&1; true";
+    let seen =
+        "/home/agent/workspace\n/home/agent/workspace\nsh\nfile\ntouch: cannot touch 'home/x': Read-only file system\n";
+    home.start("plain", &[&["-w", "ws:ws"], &at[..]].concat());
+    assert_eq!(home.says("plain", view), seen);
+    assert_eq!(home.ok(&["exec", "--cwd", ".", "plain", "--", "pwd"]), "/home/agent/workspace\n");
+    assert_eq!(home.ok(&["exec", "--cwd", "/workspace", "plain", "--", "cat", "file"]), "sh\n");
+    home.fails(&["start", "--name", "plain", "--workspace-at", "/elsewhere"], "workspace_at");
+    home.ok(&["stop", "plain"]);
+    home.start("layers", &[&["-w", "ws:ws", "--checkpoints"], &at[..]].concat());
+    assert_eq!(home.says("layers", view), seen);
+    home.ok(&["stop", "layers"]);
+    for workspace in [&["-w", "tmpfs"][..], &[]] {
+        let run = [&["run"], workspace, &at[..], &["--", "sh", "-c", view]].concat();
+        assert_eq!(home.ok(&run), seen);
+    }
+    for bad in ["/", "/proc", "/dev/x", "/workspace", "/workspace/x", "relative", "/a/../b"] {
+        let run = ["run", "--workspace-at", bad, "--", "true"];
+        let (code, _, told) = home.run(&run);
+        assert!(code == 125 && told.contains("workspace"), "{bad}: {code} {told}");
+    }
+}
+
+#[test]
+fn what_an_operator_settled_is_what_a_session_gets() {
+    let home = Home::new();
+    let text = format!(
+        "state_dir = '{}'\nruntime_dir = '{}'\npolicy = 'required'\nshared = {{ at = '/home/agent/shared' }}\n\
+         [sandbox]\nworkspace_at = '/home/agent/workspace'\nlimits = {{ pids = 50 }}\n",
+        home.scratch.path("state").display(),
+        home.runtime().display()
+    );
+    support::pinfold();
+    let config = Config::read(home.scratch.file("pinfold.toml", &text)).unwrap();
+    let shared = config.store().unwrap().shared().unwrap();
+    fs::write(shared.join("common"), "for all").unwrap();
+    let held = config.ensure_session("alice/1").unwrap().sandbox.unwrap();
+    assert_eq!(held.record().spec.job.limits.pids.value(), Some(50));
+    let script = "pwd; cat /home/agent/shared/common; touch /home/agent/shared/x 2>/dev/null || echo read-only";
+    assert_eq!(home.says(held.name(), script), "/home/agent/workspace\nfor allread-only\n");
+    // Whoever asks again gets the same one.
+    assert_eq!(config.ensure_session("alice/1").unwrap().sandbox.unwrap().id(), held.id());
+    held.stop().unwrap();
+    assert_eq!(Config::read("/nonexistent.toml").unwrap_err().kind(), std::io::ErrorKind::NotFound);
 }
 
 #[test]

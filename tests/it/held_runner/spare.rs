@@ -5,9 +5,13 @@ use crate::support;
 use pinfold_runner::{Ask, Notice, Status};
 use serde_json::json;
 use std::io::Read;
+use std::time::Duration;
 
 /// Who stands ready, as its neighbours see it: every process but init and the one that looks.
 const OTHERS: &str = "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = 1 ] || [ $p = $$ ] || echo $p; done";
+
+/// Far less than the minute that setting up may take, and far more than it does.
+const MOMENT: Duration = Duration::from_secs(20);
 
 #[test]
 fn the_next_command_is_who_stood_ready() {
@@ -32,6 +36,39 @@ fn who_kills_or_stops_it_keeps_nobody_from_the_next_command() {
         held.sh(&format!("kill -{signal} -1; true"));
         assert_eq!(held.sh("echo there"), "there\n", "{signal}");
     }
+    held.close();
+}
+
+#[test]
+fn who_stops_it_holds_up_the_next_command_for_a_moment_at_most() {
+    let held = Held::start(json!({}));
+    let stop = format!("sleep 0.05; kill -STOP -1; grep -sh '^State:.T' $({OTHERS} | sed 's,.*,/proc/&/status,')");
+    if support::has_cgroups() && !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        crate::sandbox::eventually("somebody who stood ready is stopped", || {
+            !held.sh(&format!("{stop}; true")).is_empty()
+        });
+    }
+    held.has_patience(MOMENT);
+    for _ in 0..support::runs(10) {
+        held.sh(&format!("{stop}; true"));
+        assert_eq!(held.sh("echo there"), "there\n");
+    }
+    held.close();
+}
+
+#[test]
+fn who_stops_everybody_for_ever_holds_up_no_set_up_for_long() {
+    let held = Held::start(json!({}));
+    let stopper = held.begin(&["sh", "-c", "while :; do kill -STOP -1; done"], json!({}));
+    held.has_patience(MOMENT);
+    for _ in 0..3 {
+        let asked = held.begin(&["sleep", "300"], json!({}));
+        held.ask(&Ask::Cancel { number: asked.number });
+        assert_eq!(held.outcome(asked).0.status, Status::Cancelled);
+    }
+    held.ask(&Ask::Cancel { number: stopper.number });
+    assert_eq!(held.outcome(stopper).0.status, Status::Cancelled);
+    assert_eq!(held.sh("echo there"), "there\n");
     held.close();
 }
 

@@ -9,6 +9,7 @@ mod late;
 
 use crate::held::terminal::TerminalOptions;
 use crate::keeper::activity::{Activity, Busy};
+use crate::keeper::pace::Pace;
 use crate::keeper::terminal::audience::{Audience, Heard};
 use crate::keeper::terminal::living::{End, Event, Living, Starter};
 use crate::keeper::terminal::pty::{Changed, lacks_carriage_returns};
@@ -66,6 +67,7 @@ pub(super) struct Session {
     options: TerminalOptions,
     starter: Starter,
     activity: Rc<Activity>,
+    pace: Rc<Pace>,
     living: Option<Living>,
     place: Place,
     run: Option<Run>,
@@ -104,6 +106,7 @@ impl Session {
         options: TerminalOptions,
         starter: Starter,
         activity: Rc<Activity>,
+        pace: Rc<Pace>,
     ) -> Result<Self, Failure> {
         let size = bounded((options.rows, options.columns));
         let living = Living::start(&starter, options.shell, size).await?;
@@ -112,6 +115,7 @@ impl Session {
             options,
             starter,
             activity,
+            pace,
             living: Some(living),
             place: Place::Starting,
             run: None,
@@ -142,10 +146,10 @@ impl Session {
         let input = if takes_input { self.input.as_slices().0 } else { &[] };
         let deadline = self.run.as_ref().and_then(|run| run.deadline);
         let deadline = deadline.into_iter().chain(self.holds_until).min();
-        let (living, listens) = (&mut self.living, self.input.len() < MOST_INPUT);
+        let (living, pace, listens) = (&mut self.living, &self.pace, self.input.len() < MOST_INPUT);
         let shell = async {
             match living {
-                Some(living) => living.next(input).await,
+                Some(living) => living.next(input, pace).await,
                 None => std::future::pending().await,
             }
         };
@@ -191,6 +195,11 @@ impl Session {
     }
 
     fn output(&mut self, bytes: &[u8]) {
+        let pace = self.pace.clone();
+        pace.counted(|| self.take(bytes));
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
         if self.is_replacing {
             return;
         }
