@@ -55,10 +55,10 @@ async fn serve(settings: Settings, handed: Vec<OwnedFd>) -> Result<(), String> {
     let (drain, places) = (settings.drain, Arc::new(Semaphore::new(settings.max_connections)));
     let shared = Arc::new(Shared::new(settings, tokens, document)?);
     let router = router.fallback(no_route).method_not_allowed_fallback(no_method).with_state(shared.clone());
-    let connections = TaskTracker::new();
+    let (listening, connections) = (TaskTracker::new(), TaskTracker::new());
     for listener in listeners {
         shared.journal.tell("info", "listening", json!({"place": listener.place()}));
-        tokio::spawn(accept(listener, shared.clone(), router.clone(), places.clone(), connections.clone()));
+        listening.spawn(accept(listener, shared.clone(), router.clone(), places.clone(), connections.clone()));
     }
     notify("READY=1");
     tokio::select! {
@@ -68,6 +68,9 @@ async fn serve(settings: Settings, handed: Vec<OwnedFd>) -> Result<(), String> {
     notify("STOPPING=1");
     shared.journal.tell("info", "draining", json!({"deadline_seconds": drain.as_secs()}));
     shared.phase.send_replace(Phase::Draining);
+    // First of all, so that the socket is gone and nobody new is counted on.
+    listening.close();
+    listening.wait().await;
     connections.close();
     let why = tokio::select! {
         () = connections.wait() => "done",

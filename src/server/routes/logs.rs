@@ -72,7 +72,7 @@ pub(in crate::server) fn add(api: &mut Api) {
 
 async fn lines(call: Call, query: After, _: Nothing) -> Result<Data<Log>, Problem> {
     let name = call.owner.sandbox(call.parameter("sandbox"))?;
-    let most = query.limit.unwrap_or(LINES).clamp(1, LINES);
+    let most = Problem::unless_within("limit", query.limit, 1..=LINES)?.unwrap_or(LINES);
     let log = call.blocking(move |shared, _| {
         let mut reader = shared.sandboxes.logs(name.as_str())?;
         let id = reader.record().id.clone();
