@@ -153,7 +153,7 @@ fn become_server(settings: &Settings) -> Result<(), String> {
     let program = service::program();
     let program = program.ok_or("failed to find `pinfold-server` beside this program or on `PATH`")?;
     let json = serde_json::to_string(settings).map_err(|error| format!("failed to write the settings: {error}"))?;
-    let error = Command::new(&program).arg(json).exec();
+    let error = Command::new(&program).env(service::SETTINGS, json).exec();
     Err(format!("failed to execute `{}`: {error}", program.display()))
 }
 
