@@ -66,6 +66,7 @@
 //! Which features of the host a sandbox needs, what it confines and what it does not is in the project's README.
 
 mod answer;
+pub mod build;
 mod byte_size;
 pub mod checkpoint;
 pub mod code;

@@ -1,16 +1,15 @@
 //! The program `pinfold`: reads the command line and hands it to one file in `cli/` for each subcommand. What a
 //! sandbox is, and how one is run, is the library's business.
+#![cfg_attr(not(test), no_main)]
 
 mod cli;
 mod mcp;
 
-use clap::Parser;
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let exit = match cli::Cli::try_parse() {
+/// Called by `cli::sys`, which has the entry point. The answer is the exit code.
+fn main() -> u8 {
+    let exit = match cli::Cli::from_arguments() {
         Ok(cli) => cli.run(),
         Err(refusal) => cli::refuse(&refusal),
     };
-    exit.into()
+    exit.code()
 }

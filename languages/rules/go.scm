@@ -21,3 +21,11 @@
 ((qualified_type package: (package_identifier) @_of name: (type_identifier) @name) @finding
   (#any-of? @_of "unsafe" "syscall")
   (#set! rule "unsafe"))
+
+; By another name, or by none.
+((import_spec name: [(package_identifier) (dot)] path: (_) @name) @finding
+  (#match? @name "^[\"`]os[\"`]$")
+  (#set! rule "alias"))
+((import_spec path: (_) @name) @finding
+  (#match? @name "^[\"`]C[\"`]$")
+  (#set! rule "import"))

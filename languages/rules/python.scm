@@ -37,3 +37,16 @@
 ((identifier) @name @finding
   (#any-of? @name "__builtins__" "__class__" "__bases__" "__base__" "__mro__" "__subclasses__" "__globals__")
   (#set! rule "name"))
+([
+  (list (identifier) @name) (tuple (identifier) @name) (set (identifier) @name) (expression_list (identifier) @name)
+  (pair value: (identifier) @name) (keyword_argument value: (identifier) @name) (default_parameter value: (identifier) @name)
+  (return_statement (identifier) @name) (lambda body: (identifier) @name) (conditional_expression (identifier) @name)
+  (parenthesized_expression (identifier) @name) (named_expression value: (identifier) @name) (decorator (identifier) @name)
+  (boolean_operator (identifier) @name)
+] @finding
+  (#any-of? @name "eval" "exec" "__import__")
+  (#set! rule "alias"))
+; Python takes a letter of another form for the plain one: PEP 3131. Full width, mathematical, and in circles.
+((identifier) @finding
+  (#match? @finding "[\\x{FF21}-\\x{FF5A}\\x{1D400}-\\x{1D7FF}\\x{2460}-\\x{24FF}\\x{2100}-\\x{214F}]")
+  (#set! rule "disguised"))

@@ -1,6 +1,6 @@
 //! What an end means: the status, the figures, and the result that tells both.
 
-use crate::cgroup::Figures;
+use crate::cgroup::{Cgroups, Figures};
 use crate::ground::Ground;
 use crate::message::{Departure, Report};
 use crate::owners::Owners;
@@ -33,7 +33,7 @@ pub(crate) fn outcome(
         return Err(Failure::new("init_died", "the sandbox's init ended before the command did")
             .with_hint("something on the host killed it, or the machine is out of memory"));
     };
-    let usage = usage(plan.start.at, &figures, &ending);
+    let usage = usage(plan.start.at, &ground.cgroups, &figures, &ending);
     let (stdout, stderr) = (streams.stdout, streams.stderr);
     let outcome = Outcome {
         version: pinfold_runner::CONTRACT_VERSION,
@@ -85,11 +85,11 @@ pub(crate) fn judge(ending: &Ending, oom_kills: Option<u64>, job: &Job) -> Optio
 }
 
 /// The figures, all but those that are only known when everything is taken away.
-pub(crate) fn usage(start: Instant, figures: &Figures, ending: &Ending) -> Usage {
+pub(crate) fn usage(start: Instant, groups: &Cgroups, figures: &Figures, ending: &Ending) -> Usage {
     let (report, departure) = (ending.report, ending.departure);
     // What setting up the command's process has cost is none of the command's.
     let spent = report.zip(departure).map(|(report, departure)| report.spent.since(&departure.spent));
-    let (user_ms, system_ms) = cpu_time(figures, spent, departure, ending.counted_cpu_ms);
+    let (user_ms, system_ms) = cpu_time(groups, figures, spent, departure, ending.counted_cpu_ms);
     let (minor_faults, major_faults) = faults(report, spent, departure);
     Usage {
         wall_ms: elapsed(ending.started, ending.ended),
@@ -100,7 +100,7 @@ pub(crate) fn usage(start: Instant, figures: &Figures, ending: &Ending) -> Usage
         peak_memory_bytes: figures.peak_memory_bytes,
         memory: report.and_then(|report| report.reading).map(|reading| reading.memory),
         peak_pids: figures.peak_pids,
-        total_pids: total_pids(report, figures.refused_forks),
+        total_pids: total_pids(report, groups),
         oom_kills: figures.oom_kills,
         read_bytes: spent.map(|spent| spent.read_bytes),
         written_bytes: spent.map(|spent| spent.written_bytes),
@@ -118,6 +118,7 @@ pub(crate) fn usage(start: Instant, figures: &Figures, ending: &Ending) -> Usage
 /// reaped too; how it splits is best told by init's count of reaped children, since v1 splits by timer ticks of some
 /// milliseconds.
 fn cpu_time(
+    groups: &Cgroups,
     figures: &Figures,
     spent: Option<Spent>,
     departure: Option<Departure>,
@@ -127,12 +128,9 @@ fn cpu_time(
     // Both began when the command's process entered its group, or would have.
     let (Some(total), Some(departure)) = (figures.cpu_ms.or(metered_ms), departure) else { return reported.unzip() };
     let total = (total - departure.in_group().cpu_ms()).max(0.0);
-    let counted = figures.user_ms.zip(figures.system_ms);
-    let share = [reported, counted]
-        .into_iter()
-        .flatten()
-        .find(|(user, system)| user + system > 0.0)
-        .map_or(0.5, |(user, system)| user / (user + system));
+    let some = |(user, system): &(f64, f64)| user + system > 0.0;
+    let split = reported.filter(some).or_else(|| groups.cpu_split_ms().filter(some));
+    let share = split.map_or(0.5, |(user, system)| user / (user + system));
     (Some(total * share), Some(total * (1.0 - share)))
 }
 
@@ -151,8 +149,8 @@ fn faults(report: Option<Report>, spent: Option<Spent>, departure: Option<Depart
 }
 
 /// Number 1 is init's; each other was the command's or of something that it started, or of a fork that was refused.
-fn total_pids(report: Option<Report>, refused: Option<u64>) -> Option<u64> {
-    report?.last_number?.checked_sub(1)?.checked_sub(refused?)
+fn total_pids(report: Option<Report>, groups: &Cgroups) -> Option<u64> {
+    report?.last_number?.checked_sub(1)?.checked_sub(groups.refused_forks()?)
 }
 
 /// CPU time that was ours: the runner's own until now, init's, and that of the command's process until it became the

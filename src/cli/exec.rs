@@ -1,4 +1,6 @@
-//! `pinfold exec`: a command in a sandbox that stays.
+//! `pinfold exec`: a command in a sandbox that stays. The most common way to run one is in `plain`.
+
+mod plain;
 
 use super::exit::Exit;
 use super::run::failure_of;
@@ -8,10 +10,11 @@ use super::run::signal::Signals;
 use super::run::terminal::{self, RawMode};
 use super::run::verdict;
 use super::value::{self, reason};
-use super::{held, limits, message};
-use clap::Args;
-use pinfold::held::{Error, Held, Sandboxes, command};
+use super::{WIDTH, held, limits, message};
+use clap::{Args, FromArgMatches};
+use pinfold::held::{Error, Held, Running, Sandboxes, command};
 use pinfold::{Cwd, Failure, Job, Limit, Outcome, Status, Stdin, Stdio};
+use std::ffi::OsString;
 use std::io::IsTerminal;
 
 /// Run a command in a sandbox that stays
@@ -130,7 +133,29 @@ pub(crate) struct ExecOptions {
     open_files: Option<Limit<u64>>,
 }
 
+/// The subcommand alone, as it is below `pinfold`.
+pub(super) fn subcommand() -> clap::Command {
+    ExecOptions::augment_args(clap::Command::new("exec").bin_name("pinfold exec").max_term_width(WIDTH))
+}
+
+/// Reads its options from the arguments, of which its name is the first.
+pub(super) fn parse(arguments: Vec<OsString>) -> Result<ExecOptions, clap::Error> {
+    let mut subcommand = subcommand();
+    let matches = subcommand.try_get_matches_from_mut(arguments)?;
+    ExecOptions::from_arg_matches(&matches).map_err(|error| error.format(&mut subcommand))
+}
+
 pub(super) fn run(options: &ExecOptions) -> Exit {
+    match options {
+        ExecOptions { detach: true, .. } => on_runtime(detach(options)),
+        ExecOptions { tty: true, .. } => on_runtime(on_terminal(options)),
+        ExecOptions { json: true, .. } => on_runtime(json(options)),
+        ExecOptions { interactive: false, output: None, .. } => or_failed(plain::run(options)),
+        _ => on_runtime(live(options)),
+    }
+}
+
+fn on_runtime(future: impl Future<Output = Exit>) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -138,15 +163,17 @@ pub(super) fn run(options: &ExecOptions) -> Exit {
             return Exit::Failed;
         }
     };
-    let exit = match options {
-        ExecOptions { detach: true, .. } => runtime.block_on(detach(options)),
-        ExecOptions { tty: true, .. } => runtime.block_on(on_terminal(options)),
-        ExecOptions { json: true, .. } => runtime.block_on(json(options)),
-        _ => runtime.block_on(live(options)),
-    };
+    let exit = runtime.block_on(future);
     // Not a drop, which would wait for whatever still reads or writes for us.
     runtime.shutdown_background();
     exit
+}
+
+fn or_failed(exit: Result<Exit, Failure>) -> Exit {
+    exit.unwrap_or_else(|failure| {
+        verdict::failed(&failure);
+        Exit::Failed
+    })
 }
 
 /// The command's job, and the sandbox.
@@ -188,13 +215,7 @@ fn stdin(options: &ExecOptions) -> Stdin {
 }
 
 async fn live(options: &ExecOptions) -> Exit {
-    match live_outcome(options).await {
-        Ok(exit) => exit,
-        Err(failure) => {
-            verdict::failed(&failure);
-            Exit::Failed
-        }
-    }
+    or_failed(live_outcome(options).await)
 }
 
 async fn live_outcome(options: &ExecOptions) -> Result<Exit, Failure> {
@@ -202,15 +223,26 @@ async fn live_outcome(options: &ExecOptions) -> Result<Exit, Failure> {
     // Before anything runs, so that no signal is lost and none ends us alone.
     let mut signals = Signals::new().map_err(failure_of("catch signals"))?;
     let stdio = Stdio::Live { stdin: stdin(options) };
-    let mut running = held.spawn(job.clone(), stdio).await.map_err(Error::into_failure)?;
-    let streams = Streams { stdin: running.take_stdin(), stdout: running.take_stdout(), stderr: running.take_stderr() };
+    let running = held.spawn(job.clone(), stdio).await.map_err(Error::into_failure)?;
+    see_through(running, &job, &mut signals, Default::default()).await
+}
+
+/// Passes on what is written, and signals, until the end.
+async fn see_through(
+    mut running: Running,
+    job: &Job,
+    signals: &mut Signals,
+    unwritten: [Vec<u8>; 2],
+) -> Result<Exit, Failure> {
+    let (stdin, stdout, stderr) = (running.take_stdin(), running.take_stdout(), running.take_stderr());
+    let streams = Streams { stdin, stdout, stderr, unwritten };
     let (controller, meter) = (running.controller(), running.meter());
-    let joined = join::join(streams, controller, &mut signals, running.wait()).await;
+    let joined = join::join(streams, controller, signals, running.wait()).await;
     let (outcome, ended) = joined.map_err(failure_of("pass stdio on"))?;
     let mut outcome = outcome.map_err(Error::into_failure)?;
     // Not all had been read when it ended.
     meter.tell(&mut outcome, job.limits.output_bytes);
-    Ok(verdict::tell(&outcome, &job, ended))
+    Ok(verdict::tell(&outcome, job, ended))
 }
 
 async fn on_terminal(options: &ExecOptions) -> Exit {
@@ -219,13 +251,7 @@ async fn on_terminal(options: &ExecOptions) -> Exit {
         verdict::failed(&failure);
         return Exit::Failed;
     }
-    match terminal_outcome(options).await {
-        Ok(exit) => exit,
-        Err(failure) => {
-            verdict::failed(&failure);
-            Exit::Failed
-        }
-    }
+    or_failed(terminal_outcome(options).await)
 }
 
 async fn terminal_outcome(options: &ExecOptions) -> Result<Exit, Failure> {

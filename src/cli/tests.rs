@@ -2,7 +2,7 @@
 //! stay whole.
 
 use super::Cli;
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory, Parser};
 use std::collections::HashSet;
 
 /// All commands, each with its full name.
@@ -125,5 +125,21 @@ fn the_options_of_the_design_are_there() {
         "tty",
     ] {
         assert!(names.contains(name), "--{name}");
+    }
+}
+
+#[test]
+fn exec_is_the_same_alone_as_below_pinfold() {
+    let mut below = commands().into_iter().find(|command| command.get_name() == "exec").unwrap();
+    let mut alone = super::exec::subcommand();
+    alone.build();
+    assert_eq!(below.render_long_help().to_string(), alone.render_long_help().to_string());
+    assert_eq!(below.render_help().to_string(), alone.render_help().to_string());
+    for arguments in
+        [&["exec"][..], &["exec", "--nonsense", "a"], &["exec", "-t", "--json", "a", "b"], &["exec", "--version"]]
+    {
+        let below = Cli::try_parse_from([&["pinfold"], arguments].concat()).unwrap_err();
+        let alone = super::exec::parse(arguments.iter().map(Into::into).collect()).unwrap_err();
+        assert_eq!((below.kind(), below.to_string()), (alone.kind(), alone.to_string()));
     }
 }

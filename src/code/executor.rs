@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 
 /// Runs code within the bounds of a configuration. Make one and share it: clones are cheap and count together.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Executor {
     backend: Option<Arc<dyn Backend>>,
     counter: Counter,
     validator: Validator,
+    /// As many pieces of code are looked at at once as there are CPUs.
+    looking: Arc<Semaphore>,
     /// The toolchains that were found.
     located: Arc<Mutex<HashMap<String, Arc<Located>>>>,
     /// Where else somebody can write whom nobody trusts.
@@ -73,7 +76,8 @@ impl Executor {
         }
         let (counter, validator, located) = (Counter::default(), Validator::default(), Arc::default());
         let (config, distrusted) = (Arc::new(config), Vec::new());
-        Ok(Self { config, languages, backend, counter, validator, located, distrusted })
+        let looking = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+        Ok(Self { config, languages, backend, counter, validator, looking, located, distrusted })
     }
 
     /// Looks for no toolchain in these directories either, nor runs one from there: those of the host in which other
@@ -218,11 +222,17 @@ impl Executor {
     fn look(&self, task: &Task) -> impl Future<Output = Result<Vec<Finding>, CodeError>> + use<> {
         let is_wanted = !self.config.validation.is_off() || !self.isolates();
         let (validator, language, files) = (self.validator.clone(), task.language.clone(), task.files.clone());
-        let looking = is_wanted.then(|| tokio::task::spawn_blocking(move || validator.findings(&language, &files)));
+        let places = self.looking.clone();
+        let looking = is_wanted.then(|| {
+            tokio::spawn(async move {
+                let _place = places.acquire().await;
+                tokio::task::spawn_blocking(move || validator.findings(&language, &files)).await
+            })
+        });
         async move {
             let Some(looking) = looking else { return Ok(Vec::new()) };
-            let looked = looking.await.map_err(|error| CodeError::system("look at the code")(error.into()))?;
-            looked.map_err(CodeError::InvalidValue)
+            let failed = |error: tokio::task::JoinError| CodeError::system("look at the code")(error.into());
+            looking.await.map_err(failed)?.map_err(failed)?.map_err(CodeError::InvalidValue)
         }
     }
 

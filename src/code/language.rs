@@ -129,7 +129,9 @@ impl Language {
             return Err(format!("`{}` is not a file's name with an extension", language.file));
         }
         let steps = language.toolchains.iter().flat_map(|toolchain| toolchain.compile.iter().chain([&toolchain.run]));
-        if language.toolchains.is_empty() || steps.into_iter().any(|step| step.command.is_empty()) {
+        let questions = language.toolchains.iter().filter_map(|toolchain| toolchain.place.as_ref());
+        let has_none = steps.map(|step| &step.command).chain(questions.map(|place| &place.ask)).any(Vec::is_empty);
+        if language.toolchains.is_empty() || has_none {
             return Err("it has no toolchain, or one without a command".to_owned());
         }
         match (language.grammar, language.rules.trim()) {

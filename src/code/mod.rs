@@ -22,6 +22,7 @@ mod executions;
 mod executor;
 mod language;
 mod languages;
+mod mount;
 mod namespace;
 mod offer;
 mod probe;

@@ -70,17 +70,19 @@ impl Toolchain {
         if !self.answers.is_empty() {
             probe::ask(&self.on_host(&self.answers, &programs))?;
         }
-        let mut view = View::default();
-        let (inside, outside): (Vec<&PathBuf>, Vec<&PathBuf>) = programs.values().partition(|path| is_below_usr(path));
-        if let (Some(place), false) = (&self.place, outside.is_empty()) {
-            self.add_place(&mut view, place, &programs, host)?;
+        let (mut view, mut answered) = (View::default(), Vec::new());
+        let inside: Vec<&PathBuf> = programs.values().filter(|path| is_below_usr(path)).collect();
+        if let (Some(place), true) = (&self.place, inside.len() < programs.len()) {
+            answered = self.add_place(&mut view, place, &programs, host)?;
         }
-        for program in outside {
-            // A shim's own place says nothing; its name must be found where the toolchain lives.
-            let name = program.file_name().unwrap_or_default();
-            if !view.path.iter().any(|directory| directory.join(name).exists()) {
-                return Err(format!("`{}` lives where no sandbox sees it", program.display()));
-            }
+        let mut names = BTreeMap::new();
+        for (key, program) in &programs {
+            let name = match is_below_usr(program) {
+                true => Some(file_name(program)),
+                false => self.name_of(key, program, &view, &answered),
+            };
+            let name = name.ok_or_else(|| format!("`{}` lives where no sandbox sees it", program.display()))?;
+            names.insert(key.clone(), name);
         }
         for directory in inside.into_iter().filter_map(|program| program.parent()) {
             let known = DEFAULT_PATH.split(':').any(|known| Path::new(known) == directory);
@@ -88,9 +90,22 @@ impl Toolchain {
                 view.path.push(directory.to_owned());
             }
         }
-        let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let programs = programs.iter().map(|(key, path)| (key.clone(), name(path))).collect();
-        Ok(Located { toolchain: self.clone(), programs, view: self.completed(view) })
+        Ok(Located { toolchain: self.clone(), programs: names, view: self.completed(view) })
+    }
+
+    /// What a sandbox calls a program that doesn't lie below `/usr`. A shim's own place says nothing: its name must be found
+    /// where the toolchain lives, or else the executable that it stands for, or the script that it is a link to.
+    fn name_of(&self, key: &str, program: &Path, view: &View, answered: &[PathBuf]) -> Option<String> {
+        let name = file_name(program);
+        if view.path.iter().any(|directory| directory.join(&name).is_file()) {
+            return Some(name);
+        }
+        let is_asked =
+            self.place.as_ref().is_some_and(|place| place.executable && place.ask[0] == format!("{{{key}}}"));
+        let executable = answered.first().filter(|_| is_asked).cloned();
+        let is_seen = |path: &PathBuf| view.mounts.iter().any(|mount| path.starts_with(mount));
+        let seen = executable.into_iter().chain(program.canonicalize().ok()).find(is_seen)?;
+        seen.to_str().map(str::to_owned)
     }
 
     /// The first line of what it says of its version.
@@ -122,22 +137,25 @@ impl Toolchain {
         programs.iter().fold(Values::default(), |values, (key, program)| values.with(key, path(program))).fill(command)
     }
 
+    /// Adds where it lives, and tells the paths that it answered.
     fn add_place(
         &self,
         view: &mut View,
         place: &Place,
         programs: &BTreeMap<String, PathBuf>,
         host: Host<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<Vec<PathBuf>, String> {
         let answer = probe::ask(&self.on_host(&place.ask, programs))?;
-        for directory in directories(&answer, place) {
+        let lines = answer.lines().filter_map(|line| line.trim().strip_prefix(place.prefix.as_str()));
+        let answered: Vec<PathBuf> = lines.map(PathBuf::from).filter(|path| path.is_absolute()).collect();
+        for (directory, bin) in answered.iter().filter_map(|path| home_of(path, place)) {
             check(&directory, host.home)
                 .map_err(|reason| format!("{} lives in `{}`: {reason}", self.name, directory.display()))?;
-            view.add(directory, place.home.as_deref());
+            view.add(directory, bin, place.home.as_deref());
         }
         match view.path.is_empty() {
             true => Err(format!("{} does not say where it lives", self.name)),
-            false => Ok(()),
+            false => Ok(answered),
         }
     }
 
@@ -159,11 +177,10 @@ impl Located {
 }
 
 impl View {
-    fn add(&mut self, directory: PathBuf, home: Option<&str>) {
+    fn add(&mut self, directory: PathBuf, bin: PathBuf, home: Option<&str>) {
         if let (Some(variable), Some(text)) = (home, directory.to_str()) {
             self.env.insert(variable.to_owned(), text.to_owned());
         }
-        let bin = directory.join("bin");
         if !self.path.contains(&bin) {
             self.path.push(bin);
         }
@@ -187,15 +204,20 @@ fn look_up(name: &str, path: &OsStr) -> Option<PathBuf> {
     )
 }
 
-fn directories(answer: &str, place: &Place) -> Vec<PathBuf> {
-    let lines = answer.lines().filter_map(|line| line.trim().strip_prefix(place.prefix.as_str()));
-    let paths = lines.map(PathBuf::from).filter(|path| path.is_absolute());
-    // /opt/node/bin/node lives in /opt/node.
-    let directory = |path: PathBuf| match place.executable {
-        true => path.canonicalize().ok()?.parent()?.parent().map(Path::to_path_buf),
-        false => Some(path),
-    };
-    paths.filter_map(directory).collect()
+fn file_name(program: &Path) -> String {
+    program.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The directory in which what was answered lives, and that of its programs.
+fn home_of(answered: &Path, place: &Place) -> Option<(PathBuf, PathBuf)> {
+    if !place.executable {
+        return Some((answered.to_owned(), answered.join("bin")));
+    }
+    let real = answered.canonicalize().ok()?;
+    let bin = real.parent()?;
+    // /opt/node/bin/node lives in /opt/node. What npm has unpacked may lie anywhere.
+    let directory = if bin.ends_with("bin") { bin.parent()? } else { bin };
+    Some((directory.to_owned(), bin.to_owned()))
 }
 
 /// Refuses directories that hold more than a toolchain.
@@ -231,9 +253,10 @@ mod tests {
     #[test]
     fn what_lies_below_usr_needs_no_mount() {
         let mut view = View::default();
-        view.add(PathBuf::from("/usr/local/go"), None);
-        view.add(PathBuf::from("/opt/go"), None);
-        view.add(PathBuf::from("/opt/go"), None);
+        for directory in ["/usr/local/go", "/opt/go", "/opt/go"].map(PathBuf::from) {
+            let bin = directory.join("bin");
+            view.add(directory, bin, None);
+        }
         assert_eq!(view.mounts, [PathBuf::from("/opt/go")]);
         assert_eq!(view.path, [PathBuf::from("/usr/local/go/bin"), PathBuf::from("/opt/go/bin")]);
     }

@@ -30,7 +30,7 @@ impl Tree {
         target: impl AsRef<Path>,
         progress: Progress<'_>,
     ) -> Result<Report, Error> {
-        let target = Inside::new(target.as_ref()).map_err(|reason| reason.when("copy to", &target))?;
+        let target = to.inside(target.as_ref()).map_err(|reason| reason.when("copy to", &target))?;
         self.told("copy", path, |path| {
             if self.is_same_as(to) && target.names().starts_with(path.names()) {
                 return Err(Reason::InvalidPath("it can't be copied into itself"));

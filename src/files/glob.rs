@@ -34,11 +34,14 @@ impl Tree {
     /// # Errors
     /// `invalid_pattern`, and `invalid_path` for one that begins with `/` or contains `..`.
     pub fn glob(&self, pattern: &str) -> Result<Found, Error> {
-        let inside = match pattern.strip_prefix(pinfold_runner::WORKSPACE) {
-            Some(rest) if rest.starts_with('/') => rest.trim_start_matches('/'),
-            _ => pattern,
-        };
-        self.search(inside).map_err(|reason| reason.when("find", pattern))
+        self.search(self.below(pattern)).map_err(|reason| reason.when("find", pattern))
+    }
+
+    /// A pattern relative to the root.
+    fn below<'p>(&self, pattern: &'p str) -> &'p str {
+        let mut names = [Some(pinfold_runner::WORKSPACE), self.root_name()].into_iter().flatten();
+        let below = names.find_map(|name| pattern.strip_prefix(name).filter(|rest| rest.starts_with('/')));
+        below.map_or(pattern, |rest| rest.trim_start_matches('/'))
     }
 
     fn search(&self, pattern: &str) -> Result<Found, Reason> {

@@ -100,7 +100,7 @@ impl Tree {
     /// `not_found`; `exists`, if it may not replace what is there; `is_directory`, `not_directory` and `not_empty` as
     /// rename(2) has them; `invalid_path` for moving a directory into itself.
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>, replace: Replace) -> Result<(), Error> {
-        let target = Inside::new(to.as_ref()).map_err(|reason| reason.when("rename to", &to))?;
+        let target = self.inside(to.as_ref()).map_err(|reason| reason.when("rename to", &to))?;
         self.told("rename", from, |from| {
             let (old_directory, old) = self.parent(from)?;
             let (new_directory, new) = self.parent(&target)?;

@@ -36,21 +36,21 @@
 
 mod bounds;
 mod copy;
-mod entry;
-mod error;
+pub(crate) mod entry;
+pub(crate) mod error;
 mod glob;
 mod grep;
-mod list;
+pub(crate) mod list;
 mod names;
 mod pack;
-mod path;
+pub(crate) mod path;
 mod plant;
 mod read;
 mod remove;
 mod temporary;
 mod tree;
 mod unpack;
-mod walk;
+pub(crate) mod walk;
 mod write;
 
 pub use bounds::Bounds;

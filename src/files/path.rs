@@ -16,11 +16,12 @@ pub(crate) struct Inside(Vec<OsString>);
 
 impl Inside {
     /// Takes a path as people write it: relative to the root, or below `/workspace`, which is the root as a command in a
-    /// sandbox sees it.
-    pub(crate) fn new(path: &Path) -> Result<Self, Reason> {
+    /// sandbox sees it, or below what it sees it as too.
+    pub(crate) fn new(path: &Path, known_as: Option<&str>) -> Result<Self, Reason> {
         let bytes = path.as_os_str().as_bytes();
-        let workspace = pinfold_runner::WORKSPACE.as_bytes();
-        match bytes.strip_prefix(workspace) {
+        let is_below = |rest: &&[u8]| matches!(rest, [] | [b'/', ..]);
+        let below = |root: &str| bytes.strip_prefix(root.as_bytes()).filter(is_below);
+        match below(pinfold_runner::WORKSPACE).or_else(|| known_as.and_then(below)) {
             Some([]) => Ok(Self(Vec::new())),
             Some([b'/', rest @ ..]) if rest.iter().all(|byte| *byte == b'/') => Ok(Self(Vec::new())),
             Some([b'/', rest @ ..]) => Self::relative(trim_slashes(rest)),
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     fn read(path: &str) -> Result<PathBuf, &'static str> {
-        Inside::new(Path::new(path)).map(|inside| inside.to_path()).map_err(|reason| reason.code())
+        Inside::new(Path::new(path), None).map(|inside| inside.to_path()).map_err(|reason| reason.code())
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Tree {
         work: impl FnOnce(&Inside) -> Result<T, Reason>,
     ) -> Result<T, Error> {
         let path = path.as_ref();
-        Inside::new(path).and_then(|inside| work(&inside)).map_err(|reason| reason.when(doing, path))
+        self.inside(path).and_then(|inside| work(&inside)).map_err(|reason| reason.when(doing, path))
     }
 }
 

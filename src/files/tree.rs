@@ -28,6 +28,8 @@ pub struct Tree {
     /// With whose rights something is made here, where root's own can't make it.
     maker: Option<(Uid, Gid)>,
     pub(crate) bounds: Bounds,
+    /// What the root is called by a sandbox's commands, beside `/workspace`.
+    known_as: Option<Arc<str>>,
     /// What must not end before this does.
     _kept: Option<Arc<dyn Kept>>,
 }
@@ -103,7 +105,15 @@ impl Tree {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let owner = may_give.then(|| (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)));
-        Ok(Self { root: Arc::new(root), resolve, owner, maker: None, bounds: Bounds::default(), _kept: None })
+        Ok(Self {
+            root: Arc::new(root),
+            resolve,
+            owner,
+            maker: None,
+            bounds: Bounds::default(),
+            known_as: None,
+            _kept: None,
+        })
     }
 
     /// The workspace of a sandbox as the sandbox itself sees it, through an idmapped mount or an overlay of its own user
@@ -127,6 +137,22 @@ impl Tree {
     pub(crate) fn keeping(mut self, kept: impl std::fmt::Debug + Send + Sync + 'static) -> Self {
         self._kept = Some(Arc::new(kept));
         self
+    }
+
+    /// Takes paths below this one too, as a sandbox's commands know them.
+    pub(crate) fn known_as(mut self, path: &str) -> Self {
+        self.known_as = Some(path.trim_end_matches('/').into());
+        self
+    }
+
+    /// What its root is known as, beside `/workspace`.
+    pub(crate) fn root_name(&self) -> Option<&str> {
+        self.known_as.as_deref()
+    }
+
+    /// A path of this tree's, as people write it.
+    pub(crate) fn inside(&self, path: &Path) -> Result<Inside, Reason> {
+        Inside::new(path, self.root_name())
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {

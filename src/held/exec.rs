@@ -45,10 +45,7 @@ impl Held {
     /// As [`exec`](Self::exec).
     pub async fn spawn(&self, job: Job, stdio: Stdio) -> Result<Running, Error> {
         let (asked, streams) = self.ask(job, stdio).await?;
-        let (connection, ending, meter) = (asked.connection.clone(), asked.ending.clone(), asked.meter.clone());
-        let end = tokio::spawn(asked.finish());
-        let (stdin, stdout, stderr) = streams;
-        Ok(Running { connection, ending, meter, end, stdin, stdout, stderr })
+        Ok(asked.run(streams))
     }
 
     /// Starts a command that nobody waits for: its number, by which the log has its output.
@@ -109,7 +106,7 @@ impl Held {
     }
 }
 
-type Streams = (Option<SandboxStdin>, Option<SandboxStdout>, Option<SandboxStderr>);
+pub(super) type Streams = (Option<SandboxStdin>, Option<SandboxStdout>, Option<SandboxStderr>);
 
 /// The command's ends of its pipes, in order; they are closed here as soon as they are sent.
 #[derive(Debug, Default)]
@@ -152,14 +149,14 @@ async fn receive(connection: &Connection, name: &str) -> Result<Reply, Error> {
     }
 }
 
-fn closed(error: io::Error, name: &str) -> Error {
+pub(super) fn closed(error: io::Error, name: &str) -> Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::gone(name),
         _ => Error::io(format!("speak to the keeper of sandbox `{name}`"), error),
     }
 }
 
-fn unexpected(reply: Reply, name: &str) -> Error {
+pub(super) fn unexpected(reply: Reply, name: &str) -> Error {
     match reply {
         Reply::Refused(failure) => refused(failure, name),
         _ => Error::invalid(format!("the keeper of sandbox `{name}`"), "it answers something else"),
@@ -168,19 +165,25 @@ fn unexpected(reply: Reply, name: &str) -> Error {
 
 /// A command that was asked for.
 #[derive(Debug)]
-struct Asked {
-    name: String,
-    connection: Arc<Connection>,
-    ending: Arc<Ending>,
-    captures: Option<(Capture, Capture)>,
+pub(super) struct Asked {
+    pub(super) name: String,
+    pub(super) connection: Arc<Connection>,
+    pub(super) ending: Arc<Ending>,
+    pub(super) captures: Option<(Capture, Capture)>,
     /// Counts what is streamed, of which so much is let through.
-    meter: Meter,
-    limit: Limit<u64>,
+    pub(super) meter: Meter,
+    pub(super) limit: Limit<u64>,
     /// What is still to be written to stdin, and then its end.
-    sender: Option<(pipe::Sender, Vec<u8>)>,
+    pub(super) sender: Option<(pipe::Sender, Vec<u8>)>,
 }
 
 impl Asked {
+    /// Waits for the end on a task of its own, while somebody has the streams.
+    pub(super) fn run(self, (stdin, stdout, stderr): Streams) -> Running {
+        let (connection, ending, meter) = (self.connection.clone(), self.ending.clone(), self.meter.clone());
+        Running { connection, ending, meter, end: tokio::spawn(self.finish()), stdin, stdout, stderr }
+    }
+
     /// Waits for the end, and takes in what the command writes meanwhile.
     async fn finish(self) -> Result<Outcome, Error> {
         let Self { name, connection, ending, mut captures, meter, limit, sender } = self;

@@ -24,7 +24,9 @@ impl Held {
         let (Reply::Workspace, Some(directory)) = (reply, directory) else { return Err(self.answers_otherwise()) };
         let tree = Tree::of_sandbox(directory);
         let tree = tree.map_err(|error| Error::invalid("the workspace's files", error.to_string()))?;
-        Ok(match &self.record().spec.workspace {
+        let spec = &self.record().spec;
+        let tree = tree.known_as(spec.job.workspace_path());
+        Ok(match &spec.workspace {
             // Nobody removes it or rolls it back meanwhile, even if the sandbox ends.
             Some(stored) => tree.keeping(Store::at(&stored.state)?.open_to_read(&stored.id)?),
             None => tree,

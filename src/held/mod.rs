@@ -1,5 +1,6 @@
 //! Sandboxes that are held: they live until they are stopped, and commands run in them one after another or at once.
 
+mod begun;
 mod client;
 mod config;
 mod connect;
@@ -25,8 +26,10 @@ mod stop;
 pub(crate) mod terminal;
 pub(crate) mod wire;
 
+pub use self::begun::Begun;
 pub use self::client::{Held, Listed, Sandboxes};
 pub use self::config::{Config, Shared};
+pub(crate) use self::connect::is_readable;
 pub use self::error::Error;
 pub use self::exec::{ExecController, Running, command};
 pub use self::log::{LogEvent, LogLine};

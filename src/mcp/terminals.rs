@@ -90,8 +90,11 @@ impl Key {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Look {
-    #[serde(flatten)]
-    which: Which,
+    /// The sandbox's name
+    sandbox: String,
+    /// The terminal's name
+    #[serde(default = "main")]
+    terminal: String,
     /// Also what has scrolled off the screen
     #[serde(default)]
     scrollback: bool,
@@ -168,7 +171,13 @@ impl Server {
         Parameters(look): Parameters<Look>,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResult, Refusal> {
-        let terminal = self.terminal(&look.which, &context).await?;
+        let held = self.held(&look.sandbox).await?;
+        // Looking makes none: a shell is started for those who use it.
+        let found = self.supervise(&context, SHORT, held.find_terminal(&look.terminal)).await?;
+        let terminal = found.map_err(|error| self.as_named(error))?.ok_or_else(|| {
+            let words = format!("there is no terminal `{}` in sandbox `{}`", look.terminal, look.sandbox);
+            Refusal::new(words).hint("terminal_run and terminal_input start one")
+        })?;
         self.screen(&terminal, look.scrollback).await
     }
 

@@ -25,6 +25,9 @@ const DELIVERY: Duration = Duration::from_secs(2);
 /// How many questions may be under consideration at once. One more is not answered, and asked again by whoever asked it.
 const MOST_QUESTIONS: usize = 64;
 
+/// How long a connection may be silent of which one side has ended. Of one whose both sides live it may be for ever.
+const HALF_CLOSED: Duration = Duration::from_secs(300);
+
 /// How long to wait where the host has no descriptor or no memory left for a connection.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -182,7 +185,10 @@ impl Shared {
             }
         };
         let verdict = match cell {
-            Some(cell) => *cell.get_or_init(|| self.admit(name)).await,
+            Some(cell) => match cell.get_or_try_init(|| self.admit(name)).await {
+                Ok(verdict) => *verdict,
+                Err(reason) => Verdict::Refused(reason),
+            },
             None => Verdict::Refused(RefusalReason::TooMany),
         };
         if let Verdict::Refused(reason) = verdict {
@@ -192,7 +198,10 @@ impl Shared {
     }
 
     /// Gives a name an address, and listens there.
-    async fn admit(self: &Arc<Self>, name: &str) -> Verdict {
+    ///
+    /// # Errors
+    /// What may be another time: the sandbox itself listens at all of its ports.
+    async fn admit(self: &Arc<Self>, name: &str) -> Result<Verdict, RefusalReason> {
         let mut ports = self.list.ports_of(name);
         if let (true, Some(gatekeeper)) = (ports.is_empty(), &self.hooks.gatekeeper) {
             let asked = AskedHost { sandbox: self.sandbox.clone(), host: name.to_owned() };
@@ -203,22 +212,27 @@ impl Shared {
             ports.dedup();
         }
         if ports.is_empty() {
-            return Verdict::Refused(RefusalReason::NotListed);
+            return Ok(Verdict::Refused(RefusalReason::NotListed));
         }
         let address = self.next_address();
-        let (mut is_there, mut lacking) = (false, RefusalReason::Unreachable);
+        let (mut is_there, mut is_exhausted) = (false, false);
         for port in ports {
             match self.link.listener(SocketAddrV4::new(address, port)).await {
                 Ok(listener) => {
                     is_there = true;
                     self.spawn(self.clone().accept(listener, Target::Name(name.to_owned(), port)));
                 }
-                Err(Lacking::Exhausted) => lacking = RefusalReason::TooMany,
+                Err(Lacking::Exhausted) => is_exhausted = true,
                 // The sandbox listens there itself, on all addresses.
                 Err(Lacking::Failed) => {}
             }
         }
-        if is_there { Verdict::Allowed(address) } else { Verdict::Refused(lacking) }
+        match (is_there, is_exhausted) {
+            (true, _) => Ok(Verdict::Allowed(address)),
+            (_, true) => Ok(Verdict::Refused(RefusalReason::TooMany)),
+            // Each try costs a socket, of which the sandbox has so many.
+            _ => Err(RefusalReason::Unreachable),
+        }
     }
 
     fn next_address(&self) -> Ipv4Addr {
@@ -258,7 +272,7 @@ impl Shared {
         let dialled = target.dial(&self.list, self.hooks.resolver.as_ref()).await;
         ongoing.settle(dialled.as_ref().err().copied());
         match dialled {
-            Ok(outside) => relay(&inside, &outside, ongoing.bytes(), self.is_over()).await,
+            Ok(outside) => relay(&inside, &outside, ongoing.bytes(), HALF_CLOSED, self.is_over()).await,
             Err(_refused) => break_off(&inside),
         }
     }

@@ -5,7 +5,8 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -21,21 +22,55 @@ pub(super) struct Bytes {
     pub(super) outward: AtomicU64,
 }
 
-/// Relays until both sides have ended. One side's end is passed on, and the other may still speak. Where a connection breaks, the
+/// Relays until both sides have ended. One side's end is passed on, and the other may still speak, but not be silent for longer
+/// than `patience`: whoever is gone altogether looks the same from here. Where a connection breaks, the
 /// other one does too, so that nobody takes what he got for all. `over` is ready when the sandbox is no more: then what it
 /// has sent is still delivered, and nothing comes in.
-pub(super) async fn relay(inside: &TcpStream, outside: &TcpStream, bytes: &Bytes, over: impl Future<Output = ()>) {
+pub(super) async fn relay(
+    inside: &TcpStream,
+    outside: &TcpStream,
+    bytes: &Bytes,
+    patience: Duration,
+    over: impl Future<Output = ()>,
+) {
     // A relay must not add to what either side waits for. A connection that is gone already says so when it is read.
     let (_inside, _outside) = (inside.set_nodelay(true), outside.set_nodelay(true));
+    let one_has_ended = AtomicBool::new(false);
     let inward = async {
         tokio::select! {
             moved = pass_on(outside, inside, &bytes.inward) => moved,
             () = over => Ok(()),
-        }
+        }?;
+        one_has_ended.store(true, Ordering::Relaxed);
+        io::Result::Ok(())
     };
-    if tokio::try_join!(pass_on(inside, outside, &bytes.outward), inward).is_err() {
+    let outward = async {
+        pass_on(inside, outside, &bytes.outward).await?;
+        one_has_ended.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let both = async { tokio::try_join!(outward, inward).map(drop) };
+    let ended = tokio::select! {
+        ended = both => ended,
+        () = silence(bytes, &one_has_ended, patience) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    if ended.is_err() {
         break_off(inside);
         break_off(outside);
+    }
+}
+
+/// Ready when one direction has ended and nothing has gone through the other for `patience`.
+async fn silence(bytes: &Bytes, one_has_ended: &AtomicBool, patience: Duration) {
+    let so_far = || (bytes.inward.load(Ordering::Relaxed), bytes.outward.load(Ordering::Relaxed));
+    let mut before = None;
+    loop {
+        let now = one_has_ended.load(Ordering::Relaxed).then(so_far);
+        if now.is_some() && now == before {
+            return;
+        }
+        before = now;
+        tokio::time::sleep(patience).await;
     }
 }
 
@@ -120,17 +155,64 @@ mod tests {
         assert_eq!(without_sigpipe(|| Ok(5)).unwrap(), 5);
     }
 
+    /// Longer than any test takes.
+    const LONG: Duration = Duration::from_secs(600);
+
+    /// A relay between two connections: the guest's end, ours, ours, and the host's end.
+    async fn four_ends() -> [TcpStream; 4] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let pair = async || {
+            let (one, other) = tokio::join!(TcpStream::connect(address), listener.accept());
+            (one.unwrap(), other.unwrap().0)
+        };
+        let ((guest, inside), (outside, host)) = (pair().await, pair().await);
+        [guest, inside, outside, host]
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    }
+
+    #[test]
+    fn a_half_closed_connection_may_not_be_silent_for_ever() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        run(async {
+            let [mut guest, inside, outside, mut host] = four_ends().await;
+            let bytes = Bytes::default();
+            guest.write_all(b"question").await.unwrap();
+            guest.shutdown().await.unwrap();
+            // The host never answers: that it ends at all is what is to be seen.
+            relay(&inside, &outside, &bytes, Duration::from_millis(20), std::future::pending()).await;
+            drop((inside, outside));
+            let (mut got, mut byte) = (Vec::new(), [0]);
+            let (answer, asked) = tokio::join!(guest.read(&mut byte), host.read_to_end(&mut got));
+            assert!(answer.is_err() && (asked.is_err() || got == b"question"), "{answer:?} {asked:?}");
+        });
+    }
+
+    #[test]
+    fn a_connection_whose_sides_both_live_may_be_silent() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        run(async {
+            let [mut guest, inside, outside, mut host] = four_ends().await;
+            let (bytes, patience) = (Bytes::default(), Duration::from_millis(1));
+            let talk = async {
+                tokio::time::sleep(20 * patience).await;
+                guest.write_all(b"late").await.unwrap();
+                let mut got = [0; 4];
+                host.read_exact(&mut got).await.unwrap();
+                drop((guest, host));
+            };
+            tokio::join!(talk, relay(&inside, &outside, &bytes, patience, std::future::pending()));
+            assert_eq!(bytes.outward.into_inner(), 4);
+        });
+    }
+
     #[test]
     fn what_one_side_says_after_the_other_has_ended_still_arrives() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let pair = async || {
-                let (one, other) = tokio::join!(TcpStream::connect(address), listener.accept());
-                (one.unwrap(), other.unwrap().0)
-            };
-            let ((mut guest, inside), (outside, mut host)) = (pair().await, pair().await);
+        run(async {
+            let [mut guest, inside, outside, mut host] = four_ends().await;
             let bytes = Bytes::default();
             let talk = async {
                 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -145,7 +227,7 @@ mod tests {
                 guest.read_to_end(&mut got).await.unwrap();
                 assert_eq!(got, vec![7; 300_000]);
             };
-            tokio::join!(talk, relay(&inside, &outside, &bytes, std::future::pending()));
+            tokio::join!(talk, relay(&inside, &outside, &bytes, LONG, std::future::pending()));
             assert_eq!((bytes.inward.into_inner(), bytes.outward.into_inner()), (300_000, 8));
         });
     }

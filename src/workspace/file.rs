@@ -100,3 +100,12 @@ pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> 
         }
     }
 }
+
+/// The directory that a path's last name is in, beneath `root`, and that name.
+pub(crate) fn open_parent<'p>(root: BorrowedFd<'_>, path: &'p [u8]) -> Result<(OwnedFd, &'p [u8]), Errno> {
+    let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&b""[..], path),
+    };
+    Ok((open_beneath(root, parent, OFlags::RDONLY | OFlags::DIRECTORY)?, name))
+}

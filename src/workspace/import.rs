@@ -29,6 +29,17 @@ pub struct Imported {
     pub without_attributes: u64,
 }
 
+/// How an archive becomes the files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// Whether there may be files already, which go then.
+    pub(crate) replace: bool,
+    /// Whether the files are on disk when the call returns: not needed of those that no crash is to leave.
+    pub(crate) is_durable: bool,
+    /// The time of modification that all files get instead of their own.
+    pub(crate) modified: Option<i64>,
+}
+
 impl Store {
     /// Makes the files of a workspace those of an archive. Until the whole archive is unpacked and on disk nothing of the
     /// workspace changes; then its files are swapped in one step. Only with `replace` may it have files before.
@@ -42,6 +53,12 @@ impl Store {
     /// leads elsewhere, an attribute of overlayfs, a sparse file, a damaged archive; [`Error::TooBig`];
     /// [`Error::NotEmpty`]; [`Error::Busy`] when somebody works in it; [`Error::NotFound`]; [`Error::Corrupt`].
     pub fn import(&self, id: &str, source: impl Read, most: Quota, replace: bool) -> Result<Imported, Error> {
+        self.import_as(id, source, most, How { replace, is_durable: true, modified: None })
+    }
+
+    /// The same, for who knows more of what the files are for.
+    pub(crate) fn import_as(&self, id: &str, source: impl Read, most: Quota, how: How) -> Result<Imported, Error> {
+        let replace = how.replace;
         let key = Key::of(id)?;
         let workspaces = Workspaces::existing(&self.state)?.ok_or_else(|| Error::not_found(id))?;
         let limbo = Limbo::open(workspaces.dir.as_fd())?;
@@ -60,7 +77,7 @@ impl Store {
         };
         let fresh = limbo.make()?;
         drop(place);
-        let unpacked = unpack(&fresh, source, most, quota, owner).and_then(|imported| {
+        let unpacked = unpack(&fresh, source, (most, quota), owner, how).and_then(|imported| {
             let (place, _locked) = workspaces.locked(&key, id)?.ok_or_else(|| Error::not_found(id))?;
             // Once it has layers, it keeps them.
             has_layers |= place.record()?.layout == Layout::Layered;
@@ -101,13 +118,20 @@ fn least(one: Quota, other: Quota) -> Quota {
     Quota { bytes: least(one.bytes, other.bytes), inodes: least(one.inodes, other.inodes) }
 }
 
-fn unpack(fresh: &Half, source: impl Read, most: Quota, quota: Quota, owner: Owner) -> Result<Imported, Error> {
+fn unpack(
+    fresh: &Half,
+    source: impl Read,
+    (most, quota): (Quota, Quota),
+    owner: Owner,
+    how: How,
+) -> Result<Imported, Error> {
     let most = least(most, quota);
     let data = store::make_data(fresh).doing(|| "make a directory to unpack in".to_owned())?;
     owner.own(data.as_fd())?;
     let mut unpack = Unpack::new(data.as_fd(), owner);
     let (mut done, mut reader) = (Imported::default(), Reader::new(BufReader::with_capacity(1 << 17, source)));
-    while let Some(entry) = reader.next_entry()? {
+    while let Some(mut entry) = reader.next_entry()? {
+        entry.modified = how.modified.unwrap_or(entry.modified);
         done.entries += 1;
         check(&entry, &mut done, most)?;
         unpack.add(&entry, &mut reader.content())?;
@@ -122,7 +146,9 @@ fn unpack(fresh: &Half, source: impl Read, most: Quota, quota: Quota, owner: Own
         return Err(too_large(bytes));
     }
     // What is acknowledged is on disk: all of it by one call, not by one for each file.
-    rustix::fs::syncfs(&data).doing(|| "write the files to disk".to_owned())?;
+    if how.is_durable {
+        rustix::fs::syncfs(&data).doing(|| "write the files to disk".to_owned())?;
+    }
     Ok(done)
 }
 

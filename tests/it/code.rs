@@ -1,10 +1,13 @@
 //! What running code promises: each language with real toolchains, the executor's rules and figures, and the command line.
 
 mod bounds; // what a program can't take more of, and what is told when it tries
+mod corpus; // whole programs, ordinary and hostile, and what is found in each
 mod executor; // the rules of requests, and figures that add up
 mod languages; // hello, stdin, arguments, nested files and errors in each language
+mod parsers; // what no text does to whoever looks at it
 mod process; // the backend that isolates nothing
 mod tool; // requests and answers over stdin and stdout
+mod typescript; // each way of running it that npm has
 mod usage; // the command line, and languages of the user's own
 mod validator; // what is found in code, and what is not taken for it
 

@@ -10,6 +10,7 @@ mod hostile; // the attacks of the whole suite, and those that only such sandbox
 mod logs; // what is written down, and what can't be forged
 mod manager; // many sandboxes in one program
 mod names; // who gets which sandbox, in whose directory
+mod plain; // exec without a runtime, and what it can't do without one
 mod times; // idle, ttl, and what counts as use
 mod wire; // clients that are hostile, slow or gone
 mod workspaces; // sandboxes in workspaces that stay

@@ -5,6 +5,7 @@
 mod allowlist; // sandboxes that reach the hosts of a list: servers, clients, attacks
 mod answer; // the result, field by field
 mod artifacts; // what comes out of a workspace, what doesn't, and why
+mod build; // builds: a queue that loses nothing, what a build may do, and what it leaves
 mod checkpoints; // workspaces that go back to what they were, and threads of states
 mod cli; // what the command line promises: exit codes, words, stdio, signals, terminals
 mod code; // pieces of code in many languages: what comes of them, and their bounds

@@ -5,6 +5,7 @@
 
 mod base;
 mod dbus;
+mod figures;
 mod file;
 mod freezer;
 pub(crate) mod gauge;
@@ -15,6 +16,7 @@ mod nested;
 mod v1;
 mod v2;
 
+pub(crate) use figures::Figures;
 pub(crate) use freezer::Freezer;
 pub(crate) use lacking::hint;
 pub(crate) use nested::{Entry, Nested};
@@ -27,22 +29,6 @@ use pinfold_runner::{CgroupVersion, Cpuset, Limit, Limits};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 pub(crate) use io::{is_asked as limits_io, limits_writing};
-
-/// What cgroups measured.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Figures {
-    /// CPU time in all.
-    pub(crate) cpu_ms: Option<f64>,
-    pub(crate) user_ms: Option<f64>,
-    pub(crate) system_ms: Option<f64>,
-    pub(crate) throttled_ms: Option<f64>,
-    pub(crate) throttled_periods: Option<u64>,
-    pub(crate) peak_memory_bytes: Option<u64>,
-    pub(crate) peak_pids: Option<u64>,
-    /// Forks that the limit on processes refused; 0 where no cgroup holds it.
-    pub(crate) refused_forks: Option<u64>,
-    pub(crate) oom_kills: Option<u64>,
-}
 
 /// The groups of one sandbox. They exist before its first process does.
 pub(crate) enum Cgroups {
@@ -229,21 +215,6 @@ impl Cgroups {
             Self::V1(groups) => file::number(groups.get("pids")?, c"pids.current"),
             Self::V2(groups) => file::number(groups.command(), c"pids.current"),
         }
-    }
-
-    /// Everything that was measured.
-    pub(crate) fn figures(&self, throttled: bool) -> Figures {
-        let mut figures = match self {
-            Self::None => Figures { refused_forks: Some(0), ..Figures::default() },
-            Self::V1(groups) => groups.figures(),
-            Self::V2(groups) => groups.figures(),
-        };
-        // Without a limit on CPUs nobody is held back; that is a figure, and not a missing one.
-        if !throttled {
-            figures.throttled_ms = Some(0.0);
-            figures.throttled_periods = Some(0);
-        }
-        figures
     }
 
     /// The host's pids of all processes in the command's group; empty when there is none.

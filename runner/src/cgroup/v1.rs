@@ -204,6 +204,11 @@ impl Groups {
         nanoseconds(self.get("cpuacct")?, c"cpuacct.usage")
     }
 
+    pub(super) fn cpu_split_ms(&self) -> Option<(f64, f64)> {
+        let dir = self.get("cpuacct")?;
+        nanoseconds(dir, c"cpuacct.usage_user").zip(nanoseconds(dir, c"cpuacct.usage_sys"))
+    }
+
     /// See [`super::gauge`].
     pub(super) fn gauge(&self) -> Vec<OwnedFd> {
         self.get("memory").map_or_else(Vec::new, |dir| gauge::open(dir, c"memory.kmem.usage_in_bytes"))
@@ -211,14 +216,11 @@ impl Groups {
 
     pub(super) fn figures(&self) -> Figures {
         let memory = self.get("memory");
-        let accounting = self.get("cpuacct");
         let cpu_stat = self.get("cpu").and_then(|dir| file::read(dir, c"cpu.stat").ok());
         let oom_control = memory.and_then(|dir| file::read(dir, c"memory.oom_control").ok());
         let pids = self.get("pids");
         Figures {
             cpu_ms: self.cpu_ms(),
-            user_ms: accounting.and_then(|dir| nanoseconds(dir, c"cpuacct.usage_user")),
-            system_ms: accounting.and_then(|dir| nanoseconds(dir, c"cpuacct.usage_sys")),
             throttled_ms: cpu_stat
                 .as_ref()
                 .and_then(|text| file::keyed(text, "throttled_time"))
@@ -226,7 +228,6 @@ impl Groups {
             throttled_periods: cpu_stat.as_ref().and_then(|text| file::keyed(text, "nr_throttled")),
             peak_memory_bytes: memory.and_then(|dir| file::number(dir, c"memory.max_usage_in_bytes")),
             peak_pids: pids.and_then(|dir| file::number(dir, c"pids.peak")),
-            refused_forks: pids.map_or(Some(0), file::refused_forks),
             oom_kills: oom_control.and_then(|text| file::keyed(&text, "oom_kill")),
         }
     }

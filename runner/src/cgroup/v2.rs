@@ -217,19 +217,26 @@ impl Groups {
         if self.has("memory") { gauge::open(self.command(), c"memory.swap.current") } else { Vec::new() }
     }
 
+    pub(super) fn cpu_split_ms(&self) -> Option<(f64, f64)> {
+        let cpu = file::read(self.command(), c"cpu.stat").ok()?;
+        milliseconds(&cpu, "user_usec").zip(milliseconds(&cpu, "system_usec"))
+    }
+
+    /// Where processes are counted, if they are.
+    pub(super) fn pids(&self) -> Option<BorrowedFd<'_>> {
+        self.has("pids").then(|| self.command())
+    }
+
     pub(super) fn figures(&self) -> Figures {
         let dir = self.command();
         let cpu = file::read(dir, c"cpu.stat").unwrap_or_default();
         let events = file::read(dir, c"memory.events").unwrap_or_default();
         Figures {
             cpu_ms: milliseconds(&cpu, "usage_usec"),
-            user_ms: milliseconds(&cpu, "user_usec"),
-            system_ms: milliseconds(&cpu, "system_usec"),
             throttled_ms: milliseconds(&cpu, "throttled_usec"),
             throttled_periods: file::keyed(&cpu, "nr_throttled"),
             peak_memory_bytes: file::number(dir, c"memory.peak"),
             peak_pids: file::number(dir, c"pids.peak"),
-            refused_forks: if self.has("pids") { file::refused_forks(dir) } else { Some(0) },
             oom_kills: file::keyed(&events, "oom_kill"),
         }
     }

@@ -92,6 +92,11 @@ impl AllowList {
         self.ports(|host| matches!(host, Host::Addresses(range) if range.contains(address))).contains(&port)
     }
 
+    /// Whether it names addresses, which are dialled as they stand, whatever kind they are.
+    pub fn has_addresses(&self) -> bool {
+        self.0.iter().any(|rule| matches!(rule.host, Host::Addresses(_)))
+    }
+
     /// What can be connected to by address, each once, in an order that only depends on the list.
     pub fn fixed(&self) -> Vec<SocketAddr> {
         let mut all = Vec::new();

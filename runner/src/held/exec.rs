@@ -296,11 +296,12 @@ impl Exec {
                     .with_hint("`memory_bytes` may be too small for it, or somebody killed it"),
             );
         }
-        let figures = self.groups.groups().figures(self.job.limits.cpus != Limit::Max);
+        let groups = self.groups.groups();
+        let figures = groups.figures(self.job.limits.cpus != Limit::Max);
         let Some((status, exit_code, signal)) = verdict::judge(&self.ending, figures.oom_kills, &self.job) else {
             return failed(Failure::new("init_died", "the sandbox's init ended before the command did"));
         };
-        let mut usage = verdict::usage(self.asked, &figures, &self.ending);
+        let mut usage = verdict::usage(self.asked, groups, &figures, &self.ending);
         usage.teardown_ms = None;
         Outcome { status, exit_code, signal, usage, error: None, ..failed(Failure::new("", "")) }
     }

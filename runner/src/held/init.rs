@@ -88,7 +88,7 @@ pub(crate) fn live(
     serving.at(Step::OpenWorkspace, WORKSPACE)?;
     drop(workspace);
     *status = None;
-    let server = Server { plan, socket, signals, commands: BTreeMap::new(), pool };
+    let server = Server { plan, socket, signals, commands: BTreeMap::new(), pool, sample: command::sample() };
     server.serve(lifeline)
 }
 
@@ -136,6 +136,8 @@ struct Server<'a> {
     /// The commands whose first process lives or is still to be reaped, by its pid.
     commands: BTreeMap<i32, u64>,
     pool: Option<Pool>,
+    /// What those rehearse with who stand ready.
+    sample: Vec<u8>,
 }
 
 impl Server<'_> {
@@ -211,7 +213,7 @@ impl Server<'_> {
     /// Makes a process that waits for a command to become. It is reaped as any other.
     fn prepare(&mut self, number: u64, tasks: usize, descriptors: Vec<OwnedFd>) -> Result<(), StepError> {
         match process::clone3(0, None).at(Step::StartCommand, "")? {
-            Fork::Child => command::stand_ready(self.plan, tasks, descriptors),
+            Fork::Child => command::stand_ready(self.plan, tasks, &self.sample, descriptors),
             Fork::Parent(pid, _pidfd) => self.commands.insert(pid, number),
         };
         Ok(())

@@ -8,8 +8,9 @@ use crate::cli::message;
 use crate::cli::value::reason;
 use pinfold::held::ExecController;
 use pinfold::{Controller, SandboxStderr, SandboxStdin, SandboxStdout};
-use std::io::Result;
+use std::io::{Cursor, Result};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 
 /// How long a command may take to end by itself when nobody reads its output any more.
 const CLOSED_OUTPUT_GRACE: Duration = Duration::from_secs(2);
@@ -53,6 +54,8 @@ pub(in crate::cli) struct Streams {
     pub(in crate::cli) stdin: Option<SandboxStdin>,
     pub(in crate::cli) stdout: Option<SandboxStdout>,
     pub(in crate::cli) stderr: Option<SandboxStderr>,
+    /// What was read of stdout and stderr already, and is still to be written.
+    pub(in crate::cli) unwritten: [Vec<u8>; 2],
 }
 
 /// Passes everything on until the command has ended, and what it wrote is written; what came of it, and who ended it.
@@ -99,9 +102,10 @@ impl Outputs {
     fn join(streams: Streams) -> Result<Self> {
         let gone = || std::io::Error::other("the sandbox has no stdio");
         streams.stdin.map(pass_stdin).transpose()?;
-        let stdout = Output::pass(streams.stdout.ok_or_else(gone)?, std::io::stdout())?;
+        let [stdout, stderr] = streams.unwritten.map(Cursor::new);
+        let stdout = Output::pass(stdout.chain(streams.stdout.ok_or_else(gone)?), std::io::stdout())?;
         // With a terminal there is only one output.
-        let stderr = streams.stderr.map(|stderr| Output::pass(stderr, std::io::stderr())).transpose()?;
+        let stderr = streams.stderr.map(|rest| Output::pass(stderr.chain(rest), std::io::stderr())).transpose()?;
         Ok(Self { stdout, stderr })
     }
 

@@ -67,7 +67,8 @@ async fn live(job: Job, tty: bool) -> Result<(Outcome, Ended), Failure> {
         terminal::follow_size(move |rows, columns| drop(controller.resize(rows, columns)))
             .map_err(failure_of("follow the terminal's size"))?;
     }
-    let streams = Streams { stdin: sandbox.take_stdin(), stdout: sandbox.take_stdout(), stderr: sandbox.take_stderr() };
+    let (stdin, stdout, stderr) = (sandbox.take_stdin(), sandbox.take_stdout(), sandbox.take_stderr());
+    let streams = Streams { stdin, stdout, stderr, unwritten: Default::default() };
     let controller = sandbox.controller();
     let joined = join::join(streams, controller, &mut signals, sandbox.wait()).await;
     let (outcome, ended) = joined.map_err(failure_of("pass stdio on"))?;

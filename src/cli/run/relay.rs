@@ -191,7 +191,7 @@ impl Writer {
 }
 
 /// Writes what can be written without waiting: RWF_NOWAIT, pwritev2(2), where the file knows it.
-fn write_now(target: &OwnedFd, chunk: &[u8]) -> usize {
+pub(in crate::cli) fn write_now(target: impl AsFd, chunk: &[u8]) -> usize {
     // An offset of -1 is the file's own.
     pwritev2(target, &[IoSlice::new(chunk)], u64::MAX, ReadWriteFlags::NOWAIT).unwrap_or(0)
 }
@@ -199,18 +199,23 @@ fn write_now(target: &OwnedFd, chunk: &[u8]) -> usize {
 fn write_output(target: OwnedFd, mut receiver: mpsc::Receiver<Vec<u8>>) -> Result<()> {
     let mut target = File::from(target);
     while let Some(chunk) = receiver.blocking_recv() {
-        let mut rest = &chunk[..];
-        while !rest.is_empty() {
-            match target.write(rest) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(length) => rest = &rest[length..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Somebody who shares it has made it non-blocking.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    poll(&mut [PollFd::new(&target, PollFlags::OUT)], None)?;
-                }
-                Err(error) => return Err(error),
+        write_all(&mut target, &chunk)?;
+    }
+    Ok(())
+}
+
+/// Writes all of it, however long that takes.
+pub(in crate::cli) fn write_all(target: &mut File, mut rest: &[u8]) -> Result<()> {
+    while !rest.is_empty() {
+        match target.write(rest) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(length) => rest = &rest[length..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Somebody who shares it has made it non-blocking.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                poll(&mut [PollFd::new(target, PollFlags::OUT)], None)?;
             }
+            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -1,14 +1,17 @@
 //! The signals that we pass on to the command. Which of them ends what is the flow's to decide, in `live`.
 
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that a caller may send us to mean the command, with their numbers and names.
 const PASSED_ON: [(i32, &str); 6] =
     [(1, "SIGHUP"), (2, "SIGINT"), (3, "SIGQUIT"), (10, "SIGUSR1"), (12, "SIGUSR2"), (15, "SIGTERM")];
 
-pub(super) const SIGINT: i32 = 2;
+pub(in crate::cli) const SIGINT: i32 = 2;
 pub(super) const SIGPIPE: i32 = 13;
-pub(super) const SIGTERM: i32 = 15;
+pub(in crate::cli) const SIGTERM: i32 = 15;
 
 /// Signals as they come in. As long as this lives they do not end the program.
 pub(in crate::cli) struct Signals {
@@ -44,6 +47,47 @@ impl Signals {
     }
 }
 
+/// The signals that are passed on, held back in this thread: they wait until somebody has time for them. The descriptor is
+/// readable as soon as there is one.
+pub(in crate::cli) struct HeldBack {
+    mask: SigSet,
+    waiting: SignalFd,
+}
+
+impl HeldBack {
+    /// Holds them back from now on. Those that we were started to ignore too: the kernel keeps what is held back.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(in crate::cli) fn new() -> std::io::Result<Self> {
+        let numbers = PASSED_ON.iter().filter_map(|(number, _)| nix::sys::signal::Signal::try_from(*number).ok());
+        let mask: SigSet = numbers.collect();
+        mask.thread_block()?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Self { mask, waiting: SignalFd::with_flags(&mask, flags)? })
+    }
+
+    /// Takes one, unless we were started to ignore it.
+    pub(in crate::cli) fn take(&self) -> Option<i32> {
+        let number = self.waiting.read_signal().ok()??.ssi_signo.cast_signed();
+        (ignored() >> (number - 1) & 1 == 0).then_some(number)
+    }
+
+    /// Lets them go: each ends us, or comes to [`Signals`], or is ignored.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(in crate::cli) fn release(self) -> std::io::Result<()> {
+        Ok(self.mask.thread_unblock()?)
+    }
+}
+
+impl AsFd for HeldBack {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.waiting.as_fd()
+    }
+}
+
 /// The name of a signal that is passed on.
 pub(in crate::cli) fn name(number: i32) -> &'static str {
     PASSED_ON.iter().find(|(known, _)| *known == number).map_or("a signal", |(_, name)| name)
@@ -71,7 +115,7 @@ pub(super) fn number(name: &str) -> Option<u8> {
 }
 
 /// The mask of ignored signals that we inherited: proc_pid_status(5), `SigIgn`.
-fn ignored() -> u64 {
+pub(in crate::cli) fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
     // Rust itself ignores SIGPIPE, which is not among those that we pass on.

@@ -3,12 +3,10 @@
 use super::options::SandboxOptions;
 use super::{reach, stored};
 use crate::cli::value;
+use pinfold::code::View;
 use pinfold::workspace::InUse;
-use pinfold::{Cwd, Job, Mount, Requirement, Root, Seccomp, Workspace};
+use pinfold::{Cwd, Job, Requirement, Root, Seccomp, Workspace};
 use std::path::Path;
-
-/// Where the sandbox looks for programs when nobody says otherwise.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Puts into a job what the options say of its sandbox, in the workspace of the store that they name, if it is open.
 ///
@@ -89,32 +87,11 @@ fn limits(job: &mut Job, options: &SandboxOptions) {
 
 /// Toolchains first, so that a variable that the caller sets has the last word.
 fn environment(job: &mut Job, options: &SandboxOptions) -> Result<(), String> {
-    let mut path = Vec::new();
     let (our_path, home) = (std::env::var_os("PATH").unwrap_or_default(), std::env::home_dir());
-    for toolchain in &options.toolchain {
-        let trusted = |program: &Path| reach::refuse(job, program);
-        let view =
-            toolchain.find(&our_path, home.as_deref(), &trusted).map_err(|error| format!("`--toolchain`: {error}"))?;
-        for directory in view.mounts {
-            let source = value::existing(&directory).map_err(|error| format!("`--toolchain`: {error}"))?;
-            let target = value::to_be_made(&directory).map_err(|error| format!("`--toolchain`: {error}"))?;
-            if !job.mounts.iter().any(|mount| mount.target == target) {
-                job.mounts.push(Mount { source, target, writable: false });
-            }
-        }
-        for directory in view.path {
-            let directory = directory.to_str().ok_or("`--toolchain`: its path is not UTF-8")?.to_owned();
-            if !path.contains(&directory) && !DEFAULT_PATH.split(':').any(|known| known == directory) {
-                path.push(directory);
-            }
-        }
-        for (name, value) in view.env {
-            job.env.set(name, value).map_err(value::named("toolchain"))?;
-        }
-    }
-    if !path.is_empty() {
-        job.env.set("PATH", format!("{}:{DEFAULT_PATH}", path.join(":"))).map_err(value::named("toolchain"))?;
-    }
+    let trusted = |program: &Path| reach::refuse(job, program);
+    let views = options.toolchain.iter().map(|toolchain| toolchain.find(&our_path, home.as_deref(), &trusted));
+    let told = |error| format!("`--toolchain`: {error}");
+    View::put_into(views.collect::<Result<Vec<_>, _>>().map_err(told)?, job).map_err(told)?;
     for text in &options.env {
         if let Some((name, value)) = value::variable(text).map_err(|error| format!("`--env`: {error}"))? {
             job.env.set(name, value).map_err(value::named("env"))?;

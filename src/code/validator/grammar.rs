@@ -4,13 +4,17 @@
 use super::Finding;
 use serde::Deserialize;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tree_sitter::{ParseOptions, Parser, Query, QueryCursor, QueryCursorOptions, QueryMatch, StreamingIterator, Tree};
 
-/// How long one file is looked at.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How much of one file is looked at, in bytes.
-const LARGEST: usize = 4 << 20;
+/// How much of one file is looked at, in bytes. A tree takes up to some two hundred times as much.
+const LARGEST: usize = 256 << 10;
+/// How deep brackets may nest. Where none is closed, the parsers' attempts to recover take a time that nothing interrupts.
+const DEEPEST: usize = 1000;
+/// How many places of one file are collected. They come about in their order, so that the first are among them.
+const MOST_COLLECTED: usize = 10 * super::MOST;
+/// How many beginnings of matches are followed at once.
+const MOST_BEGUN: u32 = 1 << 14;
 /// How much of a finding is shown, in characters.
 const EXCERPT: usize = 120;
 
@@ -94,27 +98,33 @@ impl Rules {
     }
 
     /// What is to be looked at twice in a file.
-    pub(super) fn look(&self, file: &str, text: &[u8]) -> Vec<Finding> {
-        let deadline = Instant::now() + PATIENCE;
-        let tree = if text.len() <= LARGEST { self.parse(text, deadline) } else { None };
+    pub(super) fn look(&self, file: &str, text: &[u8], deadline: Instant) -> Vec<Finding> {
+        let tree = if is_bearable(text) { self.parse(text, deadline) } else { None };
         let Some(tree) = tree else { return vec![too_much(file)] };
         let mut cursor = QueryCursor::new();
-        // Past its patience it stops at what it has found.
+        cursor.set_match_limit(MOST_BEGUN);
+        // Past the deadline it stops at what it has found, and says so.
         let mut in_time =
             |_: &_| if Instant::now() < deadline { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
         let options = QueryCursorOptions::new().progress_callback(&mut in_time);
         let mut matches = cursor.matches_with_options(&self.query, tree.root_node(), text, options);
         let mut found = Vec::new();
-        while let Some(matched) = matches.next() {
+        while let (true, Some(matched)) = (found.len() < MOST_COLLECTED, matches.next()) {
             found.extend(self.finding(file, text, matched));
         }
         found.sort_by_key(|(place, _)| *place);
         let mut findings: Vec<_> = found.into_iter().map(|(_, finding)| finding).collect();
         findings.dedup();
+        if Instant::now() >= deadline || cursor.did_exceed_match_limit() {
+            findings.insert(0, too_much(file));
+        }
         findings
     }
 
     fn parse(&self, text: &[u8], deadline: Instant) -> Option<Tree> {
+        if Instant::now() >= deadline {
+            return None;
+        }
         let mut parser = Parser::new();
         parser.set_language(&self.language).ok()?;
         let mut in_time =
@@ -132,12 +142,15 @@ impl Rules {
         let what = node("finding")?;
         let name = node("name").and_then(|node| node.utf8_text(text).ok()).map(plain);
         let rule = name.map_or_else(|| family.to_owned(), |name| format!("{family}:{name}"));
-        let start = what.start_position();
-        let line = text[what.start_byte() - start.column..].split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let before = String::from_utf8_lossy(&line[..start.column.min(line.len())]);
-        let shown = String::from_utf8_lossy(&text[what.byte_range()]);
+        let shown = &text[what.byte_range()];
+        // The grammar of shells has the line's end before some words in them.
+        let blank = shown.len() - shown.trim_ascii_start().len();
+        let start = what.start_byte() + blank;
+        let line = what.start_position().row + memchr::memchr_iter(b'\n', &shown[..blank]).count() + 1;
+        let before = &text[memchr::memrchr(b'\n', &text[..start]).map_or(0, |end| end + 1)..start];
+        let column = String::from_utf8_lossy(before).chars().count() + 1;
+        let shown = String::from_utf8_lossy(&shown[blank..]);
         let excerpt = shown.lines().next().unwrap_or_default().chars().take(EXCERPT).collect();
-        let (line, column) = (start.row + 1, before.chars().count() + 1);
         let finding = Finding { rule, file: file.to_owned(), line, column, excerpt };
         Some(((what.start_byte(), what.end_byte()), finding))
     }
@@ -150,14 +163,28 @@ impl Rules {
 
 /// A name without quotes, without Node's scheme, and without the folders before a program.
 fn plain(name: &str) -> String {
-    let name = name.trim_matches(['"', '\'', '`']);
+    let name = name.trim().trim_matches(['"', '\'', '`', '\\']);
     let name = name.strip_prefix("node:").unwrap_or(name);
     let last =
         name.rsplit('/').next().filter(|last| name.starts_with('/') && name.contains("/bin/") && !last.is_empty());
     last.unwrap_or(name).to_owned()
 }
 
+/// Whether a text is one that the parsers get through in time. With NULs in it, which no honest code has, that of shells does not.
+fn is_bearable(text: &[u8]) -> bool {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in text {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    text.len() <= LARGEST && deepest <= DEEPEST && memchr::memchr(0, text).is_none()
+}
+
 fn too_much(file: &str) -> Finding {
-    let excerpt = "it is too large, or takes too long, to be looked at".to_owned();
+    let excerpt = "it is too large, nests too deep, or takes too long to be looked at".to_owned();
     Finding { rule: "too-much".to_owned(), file: file.to_owned(), line: 1, column: 1, excerpt }
 }

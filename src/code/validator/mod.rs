@@ -15,9 +15,12 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How many findings are told; who reads so many reads no more.
 const MOST: usize = 200;
+/// How long the files of one piece of code are looked at, all together.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Something that a reader should look at twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,11 +59,11 @@ impl Validator {
         let rules = self.rules(language, grammar)?;
         let extension = language.file.rsplit_once('.').map(|(_, extension)| extension);
         let is_code = |name: &str| name.rsplit_once('.').map(|(_, extension)| extension) == extension;
-        let mut findings = Vec::new();
+        let (mut findings, deadline) = (Vec::new(), Instant::now() + PATIENCE);
         for (name, content) in files.iter().filter(|(name, _)| is_code(name)) {
-            findings.extend(rules.look(name, content.as_bytes()));
+            findings.extend(rules.look(name, content.as_bytes(), deadline));
+            findings.truncate(MOST);
         }
-        findings.truncate(MOST);
         Ok(findings)
     }
 

@@ -36,6 +36,15 @@ impl Held {
         }
     }
 
+    /// The terminal of that name if there is one, also one whose shell has ended. None is made.
+    ///
+    /// # Errors
+    /// When the sandbox has ended.
+    pub async fn find_terminal(&self, name: &str) -> Result<Option<Terminal>, Error> {
+        let is_there = self.terminals().await?.iter().any(|info| info.name == name);
+        Ok(is_there.then(|| Terminal { held: self.clone(), name: name.to_owned() }))
+    }
+
     /// The terminals that were started and not closed, by name.
     ///
     /// # Errors

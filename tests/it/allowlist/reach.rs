@@ -140,6 +140,28 @@ print(first("good.example"))
     assert_eq!(said(&outcome), "hello\nown\nhello\n");
 }
 
+#[test]
+fn a_name_that_the_sandbox_s_own_server_was_in_the_way_of_can_be_had_later() {
+    const IN_THE_WAY: &str = r#"
+import socket, sys
+port = int(sys.argv[1])
+def first():
+    with socket.create_connection(("good.example", port), timeout=20) as s: return s.makefile().readline().strip()
+own = socket.socket(); own.bind(("0.0.0.0", port)); own.listen()
+for _ in range(3):
+    try: print(first())
+    except socket.gaierror as e: print({socket.EAI_AGAIN: "AGAIN"}.get(e.errno, e))
+own.close()
+print(first())
+"#;
+    let server = Server::start(greet);
+    let port = server.port.to_string();
+    let rules = [format!("good.example:{port}"), loopback(server.port)];
+    let outcome = run(&good(), &rules, python(IN_THE_WAY, &[&port]));
+    assert_eq!(said(&outcome), "AGAIN\nAGAIN\nAGAIN\nhello\n");
+    assert_eq!(told(&outcome)[0], ("good.example", None, Some(RefusalReason::Unreachable)));
+}
+
 #[derive(Clone, Debug, Default)]
 struct Grants(Arc<AtomicUsize>, u16);
 

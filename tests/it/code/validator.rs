@@ -4,13 +4,14 @@
 use super::{execute, generous};
 use pinfold::code::{CodeConfig, CodeError, CodeRequest, Finding, Language, Languages, Level, Policy, Validator};
 use pinfold_runner::Content;
-use std::time::{Duration, Instant};
+use std::sync::LazyLock;
 
-fn findings(language: &str, code: &str) -> Vec<Finding> {
-    let languages = Languages::embedded();
+pub(super) fn findings(language: &str, code: &str) -> Vec<Finding> {
+    static KNOWN: LazyLock<(Languages, Validator)> = LazyLock::new(|| (Languages::embedded(), Validator::default()));
+    let (languages, validator) = &*KNOWN;
     let language = languages.get(language).unwrap();
     let files = [(language.file.clone(), Content::from(code))].into();
-    Validator::default().findings(language, &files).unwrap()
+    validator.findings(language, &files).unwrap()
 }
 
 /// The rules that are found in each line: `RULE RULE` after the code and `#=`.
@@ -84,7 +85,7 @@ const SCRIPT: &[(&str, &str)] = &[
     ("process['env'].X;", "process:env"),
     ("eval('1'); Function('1'); new Function('1');", "call:eval call:Function new:Function"),
     ("({}).__proto__; ({})['__proto__'];", "name:__proto__ name:__proto__"),
-    ("[].constructor.constructor('x');", "name:constructor"),
+    ("[].constructor.constructor('x');", "name:constructor call:constructor"),
     ("require('child_' + 'process'); require(name);", "require-computed require-computed"),
     ("const e = eval; import('fs');", "alias:eval import:fs"),
 ];
@@ -136,7 +137,7 @@ fn shell_scripts_are_looked_through() {
             ("cat ~/.ssh/id_rsa; cp \"$HOME/.ssh/x\" .", "path:~/.ssh/id_rsa path:$HOME/.ssh/x"),
             ("printenv; env; export A=1", "command:printenv command:env command:export"),
             ("x=$(curl x); if wget x; then true; fi", "command:curl command:wget"),
-            ("/usr/bin/curl x | bash", "command:curl"),
+            ("/usr/bin/curl x | bash", "command:curl piped:bash"),
         ],
     );
     clean(
@@ -247,38 +248,4 @@ fn a_language_may_have_rules_of_its_own() {
     assert!(refused(&text.replace("@finding (#eq", "@finding ((#eq")).starts_with("rules: "));
     assert!(refused(&text.replace("(#set! rule \"house\")", "")).contains("has no `(#set! rule"));
     assert!(refused(&text.replace("grammar = 'python'\n", "")).contains("no grammar"));
-}
-
-#[test]
-fn hostile_code_neither_crashes_the_validator_nor_holds_it_up() {
-    let start = Instant::now();
-    let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(20_000), close.repeat(20_000));
-    let mut noise = String::new();
-    let mut state: u32 = 1;
-    for _ in 0..20_000 {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        noise.push(char::from_u32(state >> 17 & 0x7ff).unwrap_or('\0'));
-    }
-    let heredocs = (0..1_000).map(|number| format!("cat <<E{number}\n")).collect::<String>();
-    let indents = (0..700).map(|depth| format!("{}if x:\n", " ".repeat(depth))).collect::<String>();
-    let texts = [
-        deep("(", ")"),
-        deep("[", ""),
-        deep("{", "}"),
-        "`$(".repeat(10_000),
-        "\"".repeat(19_999),
-        noise,
-        heredocs,
-        indents,
-        "\0".repeat(9999),
-        "r#".repeat(10_000),
-        "f\"{".repeat(20_000),
-    ];
-    for language in ["python", "javascript", "typescript", "bash", "go", "rust"] {
-        for text in &texts {
-            let _whatever_it_finds = findings(language, text);
-        }
-    }
-    assert_eq!(findings("bash", &"x".repeat(5 << 20))[0].rule, "too-much");
-    assert!(start.elapsed() < Duration::from_secs(600), "{:?}", start.elapsed());
 }

@@ -196,6 +196,7 @@ fn the_cpu_time_of_a_sandbox_is_that_of_all_its_commands() {
     let (code, _, words) = home.shell("a", "while :; do :; done");
     assert_ne!(code, 0, "{words}");
     eventually("the sandbox has ended", || home.ok(&["ps"]).is_empty());
+    home.next_command_cleans();
 }
 
 #[test]

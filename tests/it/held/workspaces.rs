@@ -66,6 +66,16 @@ fn a_workspace_is_found_at_another_path_too_checkpoints_or_not() {
     assert_eq!(home.ok(&["exec", "--cwd", ".", "plain", "--", "pwd"]), "/home/agent/workspace\n");
     assert_eq!(home.ok(&["exec", "--cwd", "/workspace", "plain", "--", "cat", "file"]), "sh\n");
     home.fails(&["start", "--name", "plain", "--workspace-at", "/elsewhere"], "workspace_at");
+    let copied = home.scratch.path("copied");
+    home.ok(&["cp", "plain:/home/agent/workspace/file", copied.to_str().unwrap()]);
+    assert_eq!(fs::read(&copied).unwrap(), b"sh\n");
+    let files = home.sandboxes().get("plain").unwrap().files().unwrap();
+    assert_eq!(files.read("/workspace/file").unwrap(), files.read("/home/agent/workspace//file").unwrap());
+    assert_eq!(files.glob("/home/agent/workspace/f*").unwrap().entries.len(), 1);
+    for other in ["/home/agent", "/home/agent/workspaces/file", "/home/agent/workspace/../file"] {
+        assert_eq!(files.read(other).unwrap_err().code(), "invalid_path", "{other}");
+    }
+    drop(files);
     home.ok(&["stop", "plain"]);
     home.start("layers", &[&["-w", "ws:ws", "--checkpoints"], &at[..]].concat());
     assert_eq!(home.says("layers", view), seen);

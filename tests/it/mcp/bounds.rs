@@ -3,6 +3,8 @@
 use super::{Server, words};
 use crate::held::Home;
 use serde_json::json;
+use std::io::Write;
+use std::net::TcpListener;
 
 #[test]
 fn no_name_leads_to_a_sandbox_of_somebody_else() {
@@ -134,6 +136,52 @@ fn a_directory_of_the_operators_is_the_workspace_of_all_but_code() {
     assert_eq!(server.ok("file_read", json!({"sandbox": "a", "path": "g"}))["content"], "new\n");
     assert_eq!(server.ok("run_code", json!({"language": "bash", "code": "cat f g; true"}))["stdout"], "");
     assert_eq!(std::fs::read_to_string(directory.join("g")).unwrap(), "new\n");
+}
+
+#[test]
+fn a_list_of_hosts_holds_for_all_tools_and_no_argument_widens_it() {
+    let home = Home::new();
+    let [listed, other] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [port, closed] = [&listed, &other].map(|listener| listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for mut client in listed.incoming().flatten() {
+            let _gone = client.write_all(b"hello\n");
+        }
+    });
+    let net = format!("allow=127.0.0.1:{port}");
+    let mut server = Server::start(&home, &["--net", &net, "--allow", "bash"]);
+    server.ok("sandbox_start", json!({"name": "a"}));
+    let connect = |to: &str| format!("exec 3<>/dev/tcp/{to} && cat <&3");
+    let line = |to: &str| format!("bash -c '{}' 2>/dev/null || echo refused", connect(to));
+    for (to, said) in [
+        (format!("127.0.0.1/{port}"), "hello\n"),
+        (format!("127.0.0.1/{closed}"), "refused\n"),
+        ("10.0.0.1/80".to_owned(), "refused\n"),
+        ("evil.example/443".to_owned(), "refused\n"),
+    ] {
+        let code = format!("({}) 2>/dev/null || echo refused", connect(&to));
+        assert_eq!(server.ok("run_command", json!({"command": line(&to)}))["stdout"], said, "{to}");
+        assert_eq!(server.ok("run_code", json!({"language": "bash", "code": code}))["stdout"], said, "{to}");
+        assert_eq!(server.ok("sandbox_exec", json!({"sandbox": "a", "command": line(&to)}))["stdout"], said, "{to}");
+        let ran = server.ok("terminal_run", json!({"sandbox": "a", "command": line(&to)}));
+        assert_eq!(ran["stdout"].as_str().unwrap().replace('\r', ""), said, "{to}");
+    }
+    for (tool, mut arguments) in [
+        ("run_command", json!({"command": "true"})),
+        ("run_code", json!({"language": "bash", "code": "true"})),
+        ("sandbox_start", json!({"name": "b"})),
+        ("sandbox_exec", json!({"sandbox": "a", "command": "true"})),
+    ] {
+        for more in ["net", "network", "allowed_hosts", "allow"] {
+            let plain = arguments.clone();
+            arguments[more] = json!(format!("127.0.0.1:{closed}"));
+            let refused = server.fails(tool, arguments);
+            assert!(refused.contains(&format!("no argument `{more}`")), "{tool}: {refused}");
+            arguments = plain;
+        }
+    }
+    other.set_nonblocking(true).unwrap();
+    assert!(other.accept().is_err(), "somebody came");
 }
 
 #[test]

@@ -81,6 +81,11 @@ fn a_sandbox_keeps_what_commands_and_terminals_do_in_it() {
     let ran = server.ok("sandbox_exec", json!({"sandbox": "a", "command": "echo $K > f; pwd", "env": {"K": "kept"}}));
     assert_eq!(ran["stdout"], "/workspace\n");
     assert_eq!(server.ok("sandbox_exec", json!({"sandbox": "a", "command": "cat"}))["stdout"], "");
+    // To look at a terminal makes none.
+    for terminal in ["main", "other"] {
+        let refused = server.fails("terminal_screen", json!({"sandbox": "a", "terminal": terminal}));
+        assert!(refused.contains("there is no terminal") && refused.contains("terminal_run"), "{refused}");
+    }
     let ran = server.ok("terminal_run", json!({"sandbox": "a", "command": "cd /tmp; X=7"}));
     assert_eq!(ran["exit_code"], 0);
     let ran = server.ok("terminal_run", json!({"sandbox": "a", "command": "echo $PWD-$X; cat /workspace/f"}));

