@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let inherited = pinfold::service::inherited_sockets();
-    let Some(settings) = std::env::args().nth(1) else {
+    let Ok(settings) = std::env::var(pinfold::service::SETTINGS) else {
         eprintln!("pinfold-server: it is started by `pinfold serve`");
         return ExitCode::from(125);
     };

@@ -54,12 +54,19 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "NAME", help_heading = "Server")]
     host: Vec<String>,
 
-    /// How long work may go on after SIGTERM (default: 30s)
+    /// Time for work after SIGTERM (default: 30s)
     #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = positive)]
     drain: Option<Duration>,
 
     /// Connections that there may be (default: 512)
-    #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = 512, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        help_heading = "Server",
+        default_value_t = 512,
+        hide_default_value = true,
+        hide_short_help = true
+    )]
     max_connections: usize,
 
     /// Commands that may run at once (default: 64)
@@ -71,11 +78,11 @@ pub(crate) struct ServeOptions {
     /// The most of a request's body (default: 16M)
     ///
     /// Archives are not held in memory, and have a limit of their own.
-    #[arg(long, value_name = "SIZE", help_heading = "Server", value_parser = size)]
+    #[arg(long, value_name = "SIZE", help_heading = "Server", value_parser = size, hide_short_help = true)]
     max_body: Option<u64>,
 
     /// The most of an uploaded archive (default: 1G)
-    #[arg(long, value_name = "SIZE", help_heading = "Server", value_parser = size)]
+    #[arg(long, value_name = "SIZE", help_heading = "Server", value_parser = size, hide_short_help = true)]
     max_archive: Option<u64>,
 
     /// Wall-clock time of each command (default: 10m)
@@ -146,7 +153,7 @@ fn become_server(settings: &Settings) -> Result<(), String> {
     let program = service::program();
     let program = program.ok_or("failed to find `pinfold-server` beside this program or on `PATH`")?;
     let json = serde_json::to_string(settings).map_err(|error| format!("failed to write the settings: {error}"))?;
-    let error = Command::new(&program).arg(json).exec();
+    let error = Command::new(&program).env(service::SETTINGS, json).exec();
     Err(format!("failed to execute `{}`: {error}", program.display()))
 }
 

@@ -71,7 +71,7 @@ impl Api {
                         let cause = problem.cause.take();
                         let mut response = problem.respond(number.as_ref().map(|number| number.0.as_str()));
                         if let Some(cause) = cause {
-                            response.extensions_mut().insert(Cause(cause));
+                            response.extensions_mut().insert(Cause(cause.into()));
                         }
                         response
                     }

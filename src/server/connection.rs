@@ -3,7 +3,7 @@
 
 use super::guard::{Guard, Hosts};
 use super::listen::Listener;
-use super::state::Shared;
+use super::state::{Phase, Shared};
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -107,7 +107,10 @@ async fn serve(stream: Box<dyn Stream>, guard: Guard, place: OwnedSemaphorePermi
         ended = &mut connection => ended,
         () = shared.draining() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = shared.reached(Phase::Ending) => Ok(()),
+            }
         }
     };
     shared.metrics.connections.fetch_sub(1, Ordering::Relaxed);

@@ -18,6 +18,8 @@ use tower_service::Service;
 
 /// The longest target of a request, in bytes.
 const LONGEST_TARGET: usize = 8 << 10;
+/// The most of all fields of a head, in bytes.
+const LONGEST_FIELDS: usize = 32 << 10;
 
 /// The names by which this server may be called, in lower case, with and without a port.
 #[derive(Clone, Debug)]
@@ -103,6 +105,11 @@ impl Guard {
         if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > LONGEST_TARGET {
             let words = format!("the target has more than {LONGEST_TARGET} bytes");
             return Err(Problem::new(StatusCode::URI_TOO_LONG, "target_too_long", words));
+        }
+        let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+        if fields.sum::<usize>() > LONGEST_FIELDS {
+            let words = format!("the head has more than {LONGEST_FIELDS} bytes");
+            return Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long", words));
         }
         if let Some(response) = self.open_to_all(request) {
             return Ok(Pass::Answer(response));

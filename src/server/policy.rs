@@ -72,7 +72,7 @@ impl Policy {
             }
         }
         if !given.contains_key("user") {
-            job.user = self.job.user.clone();
+            job.user = self.job.user;
         }
         if !given.contains_key("cwd") {
             job.cwd = self.job.cwd.clone();
@@ -229,7 +229,7 @@ mod tests {
         job["command"] = json!(["true"]);
         let problem = policy.job(job.to_string().as_bytes(), For::Run).unwrap_err();
         assert_eq!((problem.status.as_u16(), problem.code.as_str()), (403, "not_allowed"), "{job}: {problem:?}");
-        problem.field.unwrap()
+        problem.field.unwrap().into_string()
     }
 
     #[test]

@@ -7,6 +7,7 @@ use pinfold::code::CodeError;
 use pinfold::{Failure, checkpoint, files, held, workspace};
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::time::Duration;
 
 /// How much of a message is told, in characters: some repeat what they were given.
 const LONGEST: usize = 2000;
@@ -19,9 +20,9 @@ pub(super) struct Problem {
     pub(super) detail: String,
     pub(super) hint: Option<String>,
     /// The field of the request that it is about.
-    pub(super) field: Option<String>,
+    pub(super) field: Option<Box<str>>,
     /// What only the operator is told.
-    pub(super) cause: Option<String>,
+    pub(super) cause: Option<Box<str>>,
 }
 
 /// What is wrong, as `application/problem+json`.
@@ -57,6 +58,27 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
     }
 
+    /// Refuses a number that is out of its range, as the description of the route has it.
+    pub(super) fn unless_within<T: PartialOrd + std::fmt::Display>(
+        field: &str,
+        asked: Option<T>,
+        range: std::ops::RangeInclusive<T>,
+    ) -> Result<Option<T>, Self> {
+        match asked {
+            Some(number) if !range.contains(&number) => {
+                let words = format!("it is {number}, and must be from {} to {}", range.start(), range.end());
+                Err(Self::invalid(words).at(field))
+            }
+            asked => Ok(asked),
+        }
+    }
+
+    /// How long a client wants to wait, if it says so.
+    pub(super) fn unless_time(asked: Option<f64>) -> Result<Option<Duration>, Self> {
+        let asked = Self::unless_within("timeout_seconds", asked, 0.001..=86_400.0)?;
+        Ok(asked.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+    }
+
     pub(super) fn not_allowed(field: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "not_allowed", detail).at(field)
     }
@@ -74,13 +96,13 @@ impl Problem {
     pub(super) fn ours(code: impl Into<String>, cause: impl Into<String>) -> Self {
         let words = "the server could not do it; its log has the reason under this request's number";
         let mut problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, words);
-        problem.cause = Some(cause.into());
+        problem.cause = Some(cause.into().into_boxed_str());
         problem
     }
 
     #[must_use]
     pub(super) fn at(mut self, field: &str) -> Self {
-        self.field = Some(field.to_owned());
+        self.field = Some(field.into());
         self
     }
 
@@ -109,7 +131,7 @@ impl Problem {
             detail: self.detail.chars().take(LONGEST).collect(),
             code: self.code,
             hint: self.hint,
-            field: self.field,
+            field: self.field.map(String::from),
             request: request.map(str::to_owned),
         };
         let body = serde_json::to_vec(&json).unwrap_or_default();

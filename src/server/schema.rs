@@ -28,7 +28,7 @@ impl Schemas {
     pub(super) fn path_parameters(&self, path: &str) -> Vec<Value> {
         let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
         let plain = json!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"});
-        let text = json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9][ -~]*$"});
+        let text = json!({"type": "string", "minLength": 1, "maxLength": 200});
         let schema = |name: &str| if name == "workspace" { text.clone() } else { plain.clone() };
         names.map(|name| json!({"name": name, "in": "path", "required": true, "schema": schema(name)})).collect()
     }

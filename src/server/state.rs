@@ -31,6 +31,8 @@ pub(super) enum Phase {
     Serving,
     /// Nothing new is begun; streams end, what is at work goes on.
     Draining,
+    /// Everything is given up.
+    Ending,
 }
 
 /// What all requests share.
@@ -99,8 +101,9 @@ impl Owner {
     /// The whole id of a workspace, which is one of this owner's whatever is given.
     pub(super) fn workspace(&self, given: &str) -> Result<String, Problem> {
         let is_plain = !given.chars().any(char::is_control) && ![".", ".."].contains(&given);
-        if given.is_empty() || given.len() > 200 || !is_plain {
-            let words = "a workspace's id has 1 to 200 bytes and no control characters, and is neither `.` nor `..`";
+        if given.is_empty() || given.chars().count() > 200 || !is_plain {
+            let words =
+                "a workspace's id has 1 to 200 characters and no control characters, and is neither `.` nor `..`";
             return Err(Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid_name", words));
         }
         Ok(format!("{}{given}", self.workspaces))
@@ -163,8 +166,13 @@ impl Shared {
 
     /// Returns when the server begins to end.
     pub(super) async fn draining(&self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Returns when the server is so far.
+    pub(super) async fn reached(&self, wanted: Phase) {
         let mut phase = self.phase.subscribe();
-        drop(phase.wait_for(|phase| *phase >= Phase::Draining).await);
+        drop(phase.wait_for(|phase| *phase >= wanted).await);
     }
 }
 

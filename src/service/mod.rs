@@ -12,6 +12,10 @@ pub use settings::{Listen, Settings};
 use crate::locate;
 use std::path::PathBuf;
 
+/// The variable in which `pinfold-server` is told its settings. Arguments are for every user of the host to see, and settings
+/// may have values of variables in them.
+pub const SETTINGS: &str = "PINFOLD_SERVER_SETTINGS";
+
 /// The program `pinfold-server`: beside this one, or on `PATH`.
 pub fn program() -> Option<PathBuf> {
     locate::program("pinfold-server")

@@ -36,6 +36,7 @@ mod places; // the job's root, mounts, network and policy
 mod planted; // what an earlier job left and what a job hides: nothing is followed, nothing is gained
 mod privilege; // who the command is and what it inherits
 mod sandbox; // how a test runs a job, and looks that nothing of it is left
+mod serve; // the server of HTTP: each route, who may ask, what none can do, and its end
 mod shares; // CPUs, swap, stacks and disks shared out, each limit attacked
 mod support; // where the programs under test are, and what this host can't do
 mod terminals; // terminals of sandboxes that stay: state, exact output, people and programs

@@ -12,7 +12,6 @@ use pinfold::code::{CodeRequest, CodeResult, Offer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -58,14 +57,7 @@ pub(in crate::server) fn add(api: &mut Api) {
 }
 
 async fn run(call: Call, _: NoQuery, Json(code): Json<Code>) -> Result<Data<Ran>, Problem> {
-    let timeout = match code.timeout_seconds {
-        None => None,
-        Some(seconds) => {
-            let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time >= Duration::from_millis(1));
-            let words = "it must be a number from 0.001 on";
-            Some(time.ok_or_else(|| Problem::invalid(words).at("timeout_seconds"))?)
-        }
-    };
+    let timeout = Problem::unless_time(code.timeout_seconds)?;
     let request = CodeRequest {
         language: code.language,
         code: code.code,

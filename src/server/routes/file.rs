@@ -182,7 +182,7 @@ async fn read(call: Call, which: Which, _: Nothing) -> Result<Whole<FileBytes>, 
     })
     .await?;
     let asked = range(&call.headers, size);
-    let Ok((start, end)) = asked.clone().unwrap_or(Ok((0, size))) else {
+    let Ok((start, end)) = asked.unwrap_or(Ok((0, size))) else {
         let unsatisfied = format!("bytes */{size}").parse().unwrap_or(HeaderValue::from_static("bytes */0"));
         return Ok((StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, unsatisfied)]).into_response().into());
     };
@@ -285,7 +285,7 @@ async fn edit(call: Call, _: NoQuery, Json(edit): Json<Edit>) -> Result<Data<Edi
         opened.check(edit.new.0.len().saturating_sub(edit.old.0.len()))?;
         let which = if edit.all { Occurrences::All } else { Occurrences::One };
         let replaced = opened.tree.edit(&edit.path, &edit.old.0, &edit.new.0, which)?;
-        Ok(Data(Edited { replaced: replaced as u64 }))
+        Ok(Data(Edited { replaced }))
     })
     .await
 }

@@ -93,37 +93,43 @@ pub(in crate::server) fn add(api: &mut Api) {
     both!(api, Method::POST, "files/search", "searchFiles", "Search in the files", search);
 }
 
-fn told(all: &[Entry], limit: Option<usize>, is_truncated: bool) -> Data<Entries> {
-    let limit = limit.unwrap_or(ENTRIES).clamp(1, MOST);
+fn limit(asked: Option<usize>, usual: usize) -> Result<usize, Problem> {
+    Ok(Problem::unless_within("limit", asked, 1..=MOST)?.unwrap_or(usual))
+}
+
+fn told(all: &[Entry], limit: usize, is_truncated: bool) -> Data<Entries> {
     let entries = all.iter().take(limit).map(Item::of).collect();
     Data(Entries { entries, more: is_truncated || all.len() > limit })
 }
 
 async fn list(call: Call, list: List, _: Nothing) -> Result<Data<Entries>, Problem> {
     let path = path(list.path.as_deref(), list.path_base64.as_deref())?;
+    let limit = limit(list.limit, ENTRIES)?;
     files(&call, false, move |opened| {
         let listing = opened.tree.list(&path)?;
-        Ok(told(&listing.entries, list.limit, listing.is_truncated))
+        Ok(told(&listing.entries, limit, listing.is_truncated))
     })
     .await
 }
 
 async fn find(call: Call, find: Find, _: Nothing) -> Result<Data<Entries>, Problem> {
+    let limit = limit(find.limit, ENTRIES)?;
     files(&call, false, move |opened| {
         let found = opened.tree.glob(&find.pattern)?;
-        Ok(told(&found.entries, find.limit, found.is_truncated))
+        Ok(told(&found.entries, limit, found.is_truncated))
     })
     .await
 }
 
 async fn search(call: Call, _: NoQuery, Json(search): Json<Search>) -> Result<Data<Found>, Problem> {
+    let limit = limit(search.limit, MATCHES)?;
     files(&call, false, move |opened| {
         let mut grep = match search.regex {
             true => Grep::regex(search.pattern),
             false => Grep::literal(search.pattern),
         };
         grep = grep.below(search.path.as_deref().unwrap_or("."));
-        grep = grep.at_most(search.limit.unwrap_or(MATCHES).clamp(1, MOST));
+        grep = grep.at_most(limit);
         if let Some(files) = search.files {
             grep = grep.only(files);
         }

@@ -11,11 +11,11 @@ use crate::server::schema;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use pinfold::held::{Error, Follower, LogLine, LogReader};
+use pinfold::held::{Error, Follower, Held, LogLine, LogReader};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,6 +26,8 @@ const LINES: usize = 1000;
 const HEARTBEAT: u32 = 15;
 /// How often it is seen whether anybody follows still.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often it is seen whether a sandbox has ended that is about to.
+const SOON: Duration = Duration::from_millis(10);
 /// How many pieces wait for a client.
 const PIECES: usize = 16;
 /// As much is told in one piece.
@@ -72,7 +74,7 @@ pub(in crate::server) fn add(api: &mut Api) {
 
 async fn lines(call: Call, query: After, _: Nothing) -> Result<Data<Log>, Problem> {
     let name = call.owner.sandbox(call.parameter("sandbox"))?;
-    let most = query.limit.unwrap_or(LINES).clamp(1, LINES);
+    let most = Problem::unless_within("limit", query.limit, 1..=LINES)?.unwrap_or(LINES);
     let log = call.blocking(move |shared, _| {
         let mut reader = shared.sandboxes.logs(name.as_str())?;
         let id = reader.record().id.clone();
@@ -153,6 +155,7 @@ impl Follows {
             };
             self.rest()?;
             let Some(follower) = follower else {
+                self.await_last()?;
                 let words = format!("id: {}-{END}\nevent: end\ndata: {{}}\n\n", self.id);
                 return self.send(words);
             };
@@ -160,6 +163,18 @@ impl Follows {
                 self.rest()?;
             }
         }
+    }
+
+    /// Tells what a sandbox that is about to end still writes: nobody can follow it by then, and its record goes when all is
+    /// written.
+    fn await_last(&mut self) -> Option<()> {
+        let name = self.reader.record().name.clone();
+        let deadline = Instant::now() + STALL;
+        let lives = |held: Result<Held, Error>| held.is_ok_and(|held| held.id() == self.id);
+        while Instant::now() < deadline && lives(self.shared.sandboxes.get(name.as_str())) {
+            std::thread::sleep(SOON);
+        }
+        self.rest()
     }
 
     /// Waits for more; false when there never will be.

@@ -168,11 +168,15 @@ async fn start(call: Call, query: Start, JobJson(json): JobJson) -> Result<Made<
     let name = call.owner.sandbox(call.parameter("sandbox"))?;
     let job = call.shared.policy.job(&json, For::Held)?;
     let most = call.shared.settings.idle;
-    let idle = query.idle_seconds.map(Duration::from_secs).filter(|idle| !idle.is_zero()).unwrap_or(most).min(most);
+    let seconds = |field: &str, asked| {
+        let asked = Problem::unless_within(field, asked, 1..=31_622_400)?;
+        Ok::<_, Problem>(asked.map(Duration::from_secs))
+    };
+    let idle = seconds("idle_seconds", query.idle_seconds)?.unwrap_or(most).min(most);
     let mut spec = Spec::default().like(job).idle(idle);
     spec.name = Some(name.clone());
-    if let Some(seconds) = query.ttl_seconds.filter(|seconds| *seconds > 0) {
-        spec = spec.ttl(Duration::from_secs(seconds));
+    if let Some(limit) = seconds("ttl_seconds", query.ttl_seconds)? {
+        spec = spec.ttl(limit);
     }
     let workspace = query.workspace.map(|workspace| call.owner.workspace(&workspace)).transpose()?;
     // It goes on when nobody waits any more: what is there then is listed, and ends when nobody uses it.

@@ -12,7 +12,6 @@ use pinfold::{Content, Cwd};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 const ALL: &str = "/v1/sandboxes/{sandbox}/terminals";
 const ONE: &str = "/v1/sandboxes/{sandbox}/terminals/{terminal}";
@@ -133,7 +132,8 @@ async fn list(call: Call, _: NoQuery, _: Nothing) -> Result<Data<All>, Problem> 
 
 async fn open(call: Call, _: NoQuery, Json(open): Json<Open>) -> Result<Data<Told>, Problem> {
     let mut options = TerminalOptions::named(call.parameter("terminal"));
-    (options.rows, options.columns) = (open.rows.unwrap_or(options.rows), open.columns.unwrap_or(options.columns));
+    options.rows = Problem::unless_within("rows", open.rows, 1..=1000)?.unwrap_or(options.rows);
+    options.columns = Problem::unless_within("columns", open.columns, 1..=1000)?.unwrap_or(options.columns);
     for (name, value) in open.env {
         options.env.set(name, value).map_err(|error| Problem::from(error).at("env"))?;
     }
@@ -165,15 +165,8 @@ async fn close(call: Call, _: NoQuery, _: Nothing) -> Result<Done, Problem> {
 
 async fn run(call: Call, _: NoQuery, Json(command): Json<Command>) -> Result<Data<Ran>, Problem> {
     let settings = &call.shared.settings;
-    let asked = match command.timeout_seconds {
-        None => settings.time,
-        Some(seconds) => {
-            let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time >= Duration::from_millis(1));
-            let words = "it must be a number from 0.001 on";
-            let time = time.ok_or_else(|| Problem::invalid(words).at("timeout_seconds"))?;
-            Some(settings.time.map_or(time, |most| time.min(most)))
-        }
-    };
+    let asked = Problem::unless_time(command.timeout_seconds)?;
+    let asked = asked.into_iter().chain(settings.time).min();
     let output_bytes = settings.job.limits.output_bytes.value().unwrap_or(1 << 20);
     let _share = call.command()?;
     let terminal = there(&call).await?;
@@ -206,6 +199,8 @@ async fn input(call: Call, _: NoQuery, Json(input): Json<Input>) -> Result<Done,
 }
 
 async fn resize(call: Call, _: NoQuery, Json(size): Json<Size>) -> Result<Done, Problem> {
+    Problem::unless_within("rows", Some(size.rows), 1..=1000)?;
+    Problem::unless_within("columns", Some(size.columns), 1..=1000)?;
     there(&call).await?.resize(size.rows, size.columns).await?;
     Ok(Done)
 }

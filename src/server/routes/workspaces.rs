@@ -128,9 +128,10 @@ async fn create(call: Call, _: NoQuery, Json(new): Json<New>) -> Result<Made<Wor
         (Some(asked), Some(most)) if asked > most => {
             Err(Problem::not_allowed(field, format!("it is {asked}, and at most {most} is allowed here")))
         }
-        (Some(0), _) => Err(Problem::invalid("it must be more than 0").at(field)),
         (asked, most) => Ok(asked.or(most)),
     };
+    Problem::unless_within("max_bytes", new.max_bytes, 4096..=u64::MAX)?;
+    Problem::unless_within("max_inodes", new.max_inodes, 1..=u64::MAX)?;
     let is_asked = new.max_bytes.is_some() || new.max_inodes.is_some();
     let bytes = within("max_bytes", new.max_bytes, most.bytes)?;
     let inodes = within("max_inodes", new.max_inodes, most.inodes)?;

@@ -1,0 +1,169 @@
+//! `pinfold serve`: what each route does, who may ask and what for, what nobody can do to it, and how it ends.
+
+mod access; // tokens, names, pages of other sites, owners
+mod bounds; // what no client can have, and what no client can hold up
+mod client; // one who speaks HTTP, well or badly
+mod events; // the log as it comes, cut and taken up again
+mod life; // sockets, the token, service managers, the end
+mod openapi; // the description, and a program that tries all that it says
+mod routes; // each route once
+mod socket; // a terminal over a WebSocket
+
+use self::client::{Address, Request, Response};
+use crate::held::Home;
+use crate::support;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long anything may take, on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The tokens of two owners.
+const ANN: &str = "anns-token-0123456789";
+const BOB: &str = "bobs-token-9876543210";
+
+/// A server that lives as long as this does.
+struct Server {
+    home: Home,
+    child: Child,
+    address: Address,
+    /// What it logs, line by line.
+    journal: Receiver<Value>,
+    /// The operations that were asked for.
+    asked: Mutex<BTreeSet<String>>,
+    document: Value,
+}
+
+impl Server {
+    /// With two owners, at an address of this host.
+    fn start(args: &[&str]) -> Self {
+        let home = Home::new();
+        let tokens = tokens(&home);
+        let with = ["serve", "--listen", "127.0.0.1:0", "--token-file", tokens.to_str().unwrap()];
+        let command = home.pinfold(&[&with, args].concat());
+        Self::of(home, command)
+    }
+
+    /// The one that a command starts.
+    fn of(home: Home, mut command: Command) -> Self {
+        support::pinfold();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, journal) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // Nothing but the log is on stderr.
+                let line = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                let _test_is_over = sender.send(line);
+            }
+        });
+        let listening: Value = journal.recv_timeout(PATIENCE).expect("it listens");
+        let address = Address::of(listening["place"].as_str().unwrap());
+        let mut server = Self { home, child, address, journal, asked: Mutex::default(), document: Value::Null };
+        server.document = server.send(&Request::get("/openapi.json")).json();
+        server
+    }
+
+    fn send(&self, request: &Request) -> Response {
+        self.address.send(request)
+    }
+
+    /// The operations of the description: their ids, methods and paths.
+    fn operations(&self) -> Vec<(String, String, String)> {
+        let mut all = Vec::new();
+        for (path, methods) in self.document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                let id = operation["operationId"].as_str().unwrap().to_owned();
+                all.push((id, method.to_uppercase(), path.clone()));
+            }
+        }
+        assert!(all.len() > 40, "{all:?}");
+        all
+    }
+
+    /// The request of an operation, whose path's names are these, with what follows it.
+    fn operation(&self, id: &str, names: &[(&str, &str)], rest: &str) -> Request {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        let all = self.operations();
+        let (_, method, path) = all.iter().find(|(found, ..)| found == id).unwrap_or_else(|| panic!("no {id}"));
+        let mut path = path.clone();
+        for (name, value) in names {
+            path = path.replace(&format!("{{{name}}}"), value);
+        }
+        Request::new(method, &format!("{path}{rest}")).token(ANN)
+    }
+
+    /// Those that nobody asked for yet.
+    fn unasked(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.operations().into_iter().map(|(id, ..)| id).filter(|id| !asked.contains(id)).collect()
+    }
+
+    /// Starts a sandbox of Ann's.
+    fn sandbox(&self, name: &str) {
+        let request = self.operation("startSandbox", &[("sandbox", name)], "").json(&json!({}));
+        self.send(&request).expect(201);
+    }
+
+    /// Runs a shell script in a sandbox of Ann's: the result.
+    fn shell(&self, name: &str, script: &str) -> Value {
+        let request = self.operation("exec", &[("sandbox", name)], "");
+        self.send(&request.json(&json!({"command": ["sh", "-c", script]}))).expect(200).json()
+    }
+
+    /// Waits for a line of the log that says this.
+    fn line(&self, event: &str) -> Value {
+        loop {
+            let line = self.journal.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{event}: {error}"));
+            if line["event"] == event {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Ends it: nothing of it and its sandboxes is left.
+    fn stop(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        for listed in self.home.sandboxes().list().unwrap() {
+            let pinfold::held::Listed::Sandbox(record, _) = listed else { panic!("{listed:?}") };
+            self.home.sandboxes().stop(record.name.as_str()).unwrap();
+        }
+        is_clean(&self.home);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+/// Nothing is left but what the next start takes up: the token, and a lock that nobody holds.
+fn is_clean(home: &Home) {
+    for stays in [home.scratch.path("state").join("server.tokens"), home.runtime().join("server.sock.lock")] {
+        let _absent = std::fs::remove_file(stays);
+    }
+    home.is_clean();
+}
+
+/// A file with the tokens of two owners.
+fn tokens(home: &Home) -> PathBuf {
+    let path = home.scratch.path("tokens");
+    let mut file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, format!("ann {ANN}\nbob {BOB}\n").as_bytes()).unwrap();
+    path
+}
