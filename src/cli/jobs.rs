@@ -99,7 +99,7 @@ struct Retry {
     /// The build's id, or how it begins
     #[arg(value_name = "ID")]
     id: String,
-    /// Queue it, print its id, and leave it to other workers
+    /// Queue it, print its id, leave it to other workers
     #[arg(short, long)]
     detach: bool,
 }
@@ -113,13 +113,13 @@ struct Work {
     /// Builds at once (default: 2)
     #[arg(long, value_name = "N", default_value_t = 2, hide_default_value = true)]
     at_once: usize,
-    /// Time without a sign of life until a build is lost (default: 30s)
+    /// Silence after which a build is lost (default: 30s)
     #[arg(long, value_name = "TIME", value_parser = pinfold::parse_duration)]
     lease: Option<Duration>,
-    /// Time that a build may wait for a worker (default: 15m)
+    /// How long a build may wait (default: 15m)
     #[arg(long, value_name = "TIME", value_parser = pinfold::parse_duration)]
     longest_wait: Option<Duration>,
-    /// Time that builds have to end when it is to (default: 30s)
+    /// Time for builds to end at a signal (default: 30s)
     #[arg(long, value_name = "TIME", value_parser = pinfold::parse_duration)]
     drain: Option<Duration>,
     /// End when no build waits

@@ -20,7 +20,6 @@ mod man;
 mod mcp;
 mod message;
 mod place;
-mod preview;
 mod progress;
 mod ps;
 mod run;
@@ -38,7 +37,7 @@ mod toolchain;
 mod value;
 mod workspace;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use exit::Exit;
 
 /// The widest that help becomes.
@@ -75,7 +74,6 @@ enum Command {
     Serve(Box<serve::ServeOptions>),
     Build(Box<build::BuildOptions>),
     Jobs(jobs::JobsOptions),
-    Preview(preview::PreviewOptions),
     Workspace(workspace::WorkspaceOptions),
     Checkpoint(checkpoint::CheckpointOptions),
     Cp(cp::CpOptions),
@@ -92,8 +90,16 @@ impl Cli {
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
         match arguments.first() {
             Some(first) if first == "exec" => Ok(Self { command: Command::Exec(Box::new(exec::parse(arguments)?)) }),
-            _ => Self::try_parse(),
+            Some(first) if !first.as_encoded_bytes().starts_with(b"-") => Self::try_parse(),
+            _ => Self::parse_with_what_each_subcommand_is_for(),
         }
+    }
+
+    /// The program's own help has a line for each subcommand, which one that is deferred does not have yet.
+    fn parse_with_what_each_subcommand_is_for() -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        command.build();
+        Self::from_arg_matches(&command.try_get_matches()?)
     }
 
     /// Does what was asked for.
@@ -114,7 +120,6 @@ impl Cli {
             Command::Serve(options) => serve::run(&options),
             Command::Build(options) => build::run(&options),
             Command::Jobs(options) => jobs::run(&options),
-            Command::Preview(options) => preview::run(&options),
             Command::Workspace(options) => workspace::run(options),
             Command::Checkpoint(options) => checkpoint::run(options),
             Command::Cp(options) => cp::run(&options),

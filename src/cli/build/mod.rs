@@ -45,9 +45,9 @@ pub(crate) struct BuildOptions {
     #[arg(short, long, conflicts_with = "detach")]
     follow: bool,
 
-    /// Queue it, print its id, and leave it to other workers
+    /// Queue it, print its id, leave it to other workers
     ///
-    /// Such as `pinfold serve`, or `pinfold jobs work`.
+    /// Such as `pinfold jobs work`.
     #[arg(short, long)]
     detach: bool,
 
@@ -91,7 +91,7 @@ pub(crate) struct BuildOptions {
     #[arg(long, value_name = "SRC[:DST]", value_parser = |text: &str| value::mount(text, false))]
     ro: Vec<Mount>,
 
-    /// Mount rust, node, python, go, java, ruby (repeatable)
+    /// Mount rust, node, python, go, … (repeatable)
     ///
     /// Beside those that the project names, or that its kind needs.
     #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true)]

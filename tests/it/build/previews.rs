@@ -10,18 +10,17 @@ fn a_preview_shows_what_its_project_shows_until_it_ends() {
     let home = Home::new();
     let directory = project(&home, "site", &script("mkdir out; echo one > out/index.html"));
     assert_eq!(home.build(&directory, &[]).0, 0);
-    let url = home.told(&["preview", "open", "site", "--base", "http://box:1/"]);
-    let token = url.trim().strip_prefix("http://box:1/p/").unwrap().trim_end_matches('/').to_owned();
+    let (builds, owner) = (Builds::at(home.state()).unwrap(), Builds::own_owner());
+    let open = |build: Option<&str>| builds.open_preview(&owner, "site", build, Some(LEASE)).unwrap();
+    let (preview, token) = open(None);
     assert!(token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
-    let builds = Builds::at(home.state()).unwrap();
     let shown = |token: &str| {
         let shown = builds.find_preview(token).map_err(|error| error.code())?;
         Ok::<_, &str>(String::from_utf8(shown.artifact.files.read("index.html").unwrap()).unwrap())
     };
     assert_eq!(shown(&token).unwrap(), "one\n");
     let first = home.builds()[0]["id"].as_str().unwrap().to_owned();
-    let fixed = home.told(&["preview", "open", "site", "--build", &first, "--json"]);
-    let fixed: serde_json::Value = serde_json::from_str(&fixed).unwrap();
+    let (_, fixed) = open(Some(&first));
     // A failure takes nothing away; the next success moves it on.
     std::fs::write(directory.join("pinfold.toml"), script("mkdir out; echo two > out/index.html; exit 3")).unwrap();
     assert_eq!(home.build(&directory, &[]).0, 3);
@@ -29,16 +28,15 @@ fn a_preview_shows_what_its_project_shows_until_it_ends() {
     std::fs::write(directory.join("pinfold.toml"), script("mkdir out; echo three > out/index.html")).unwrap();
     assert_eq!(home.build(&directory, &[]).0, 0);
     assert_eq!(shown(&token).unwrap(), "three\n");
-    assert_eq!(shown(fixed["token"].as_str().unwrap()).unwrap(), "one\n");
+    assert_eq!(shown(&fixed).unwrap(), "one\n");
     // Nothing that is shown is cleared up, and nothing that is remembered.
     home.told(&["jobs", "clear", "--older-than", "0"]);
     assert_eq!(shown(&token).unwrap(), "three\n");
-    assert_eq!(shown(fixed["token"].as_str().unwrap()).unwrap_err(), "not_found");
+    assert_eq!(shown(&fixed).unwrap_err(), "not_found");
     // The database knows only the hash.
     let database = std::fs::read(home.state().join("builds/builds.db")).unwrap();
     assert!(!database.windows(32).any(|window| window == token.as_bytes()));
-    let id: serde_json::Value = serde_json::from_str(&home.told(&["preview", "list", "--json"])).unwrap();
-    home.told(&["preview", "revoke", id[0]["id"].as_str().unwrap()]);
+    builds.revoke_preview(&owner, &preview.id).unwrap();
     assert_eq!(shown(&token).unwrap_err(), "gone");
     assert_eq!(shown("00000000000000000000000000000000").unwrap_err(), "not_found");
 }

@@ -51,6 +51,14 @@ fn help_and_version_are_data_and_no_failure() {
 }
 
 #[test]
+fn the_program_s_help_says_what_each_subcommand_is_for() {
+    let (_, help, _) = finish(&mut pinfold(["-h"]));
+    let commands = help.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+    assert!(commands.lines().count() > 20, "{help}");
+    assert!(commands.lines().all(|line| line.split_whitespace().count() > 2), "{help}");
+}
+
+#[test]
 fn every_limit_can_be_lifted_and_the_last_word_counts() {
     let limits = ["cpu-weight", "swap", "io-read-bps", "io-write-bps", "io-read-iops", "io-write-iops"];
     let mut args = vec!["run".to_owned(), "--stack".to_owned(), "max".to_owned(), "--stack=1M".to_owned()];
