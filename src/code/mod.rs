@@ -49,4 +49,6 @@ pub use request::CodeRequest;
 pub use result::{CodeResult, Phase, Phased};
 pub use stats::Stats;
 pub use toolchain::{Host, View};
+#[doc(hidden)]
+pub use validator::main as validator_main;
 pub use validator::{Finding, Grammar, Level, Policy, Validator};

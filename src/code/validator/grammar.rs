@@ -2,7 +2,7 @@
 //! the nodes of a text are.
 
 use super::Finding;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::time::Instant;
 use tree_sitter::{ParseOptions, Parser, Query, QueryCursor, QueryCursorOptions, QueryMatch, StreamingIterator, Tree};
@@ -22,7 +22,7 @@ const JAVASCRIPT: &str = include_str!("../../../languages/rules/javascript.scm")
 const TYPESCRIPT: &str = include_str!("../../../languages/rules/typescript.scm");
 
 /// A grammar that the validator has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grammar {
     /// Python 3.
@@ -99,8 +99,7 @@ impl Rules {
 
     /// What is to be looked at twice in a file.
     pub(super) fn look(&self, file: &str, text: &[u8], deadline: Instant) -> Vec<Finding> {
-        let tree = if is_bearable(text) { self.parse(text, deadline) } else { None };
-        let Some(tree) = tree else { return vec![too_much(file)] };
+        let Some(tree) = self.parse(text, deadline) else { return vec![Finding::too_much(file)] };
         let mut cursor = QueryCursor::new();
         cursor.set_match_limit(MOST_BEGUN);
         // Past the deadline it stops at what it has found, and says so.
@@ -116,7 +115,7 @@ impl Rules {
         let mut findings: Vec<_> = found.into_iter().map(|(_, finding)| finding).collect();
         findings.dedup();
         if Instant::now() >= deadline || cursor.did_exceed_match_limit() {
-            findings.insert(0, too_much(file));
+            findings.insert(0, Finding::too_much(file));
         }
         findings
     }
@@ -171,7 +170,7 @@ fn plain(name: &str) -> String {
 }
 
 /// Whether a text is one that the parsers get through in time. With NULs in it, which no honest code has, that of shells does not.
-fn is_bearable(text: &[u8]) -> bool {
+pub(super) fn is_bearable(text: &[u8]) -> bool {
     let (mut depth, mut deepest) = (0_usize, 0);
     for byte in text {
         match byte {
@@ -182,9 +181,4 @@ fn is_bearable(text: &[u8]) -> bool {
         deepest = deepest.max(depth);
     }
     text.len() <= LARGEST && deepest <= DEEPEST && memchr::memchr(0, text).is_none()
-}
-
-fn too_much(file: &str) -> Finding {
-    let excerpt = "it is too large, nests too deep, or takes too long to be looked at".to_owned();
-    Finding { rule: "too-much".to_owned(), file: file.to_owned(), line: 1, column: 1, excerpt }
 }
