@@ -51,13 +51,7 @@ fn execute(config: CodeConfig, request: CodeRequest) -> Result<CodeResult, CodeE
 fn run(request: CodeRequest) -> Option<CodeResult> {
     match execute(generous(), request) {
         Ok(result) => Some(result),
-        // Cargo has a Rust with it, but it may be its user's alone, where this is started as another.
-        Err(CodeError::ToolchainMissing { language, .. })
-            if language == "rust" && std::env::var_os("CARGO").is_none() =>
-        {
-            support::host_cannot("no Rust is there for this user");
-            None
-        }
+        Err(CodeError::ToolchainMissing { language, .. }) if language == "rust" && !support::has_rust() => None,
         Err(error @ CodeError::ToolchainMissing { .. }) => {
             support::skip(&error.to_string());
             None

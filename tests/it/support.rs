@@ -59,6 +59,16 @@ pub(crate) fn runs(usual: usize) -> usize {
     if is_slow() { usual.div_ceil(10) } else { usual }
 }
 
+/// Whether there is a Rust for this user, and a loud skip where not. Cargo has one with it, but it may be its user's alone,
+/// where this is started as another.
+pub(crate) fn has_rust() -> bool {
+    let found = std::env::var_os("CARGO").is_some();
+    if !found {
+        host_cannot("no Rust is there for this user");
+    }
+    found
+}
+
 /// Says loudly that a test could not be made, and counts it. A skip fails the test on CI (`CI=true`), where everything is
 /// to be installed, and wherever `PINFOLD_NO_SKIP` is set.
 pub(crate) fn skip(reason: &str) {

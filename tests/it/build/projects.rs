@@ -1,6 +1,6 @@
 //! Real projects from an empty checkout, as those who write them build them: no `pinfold.toml`, or next to none.
 
-use crate::support::{has_program, skip};
+use crate::support::{has_program, has_rust, skip};
 use crate::workspaces::Home;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn build(home: &Home, directory: &Path, more: &[&str]) -> Option<PathBuf> {
 
 #[test]
 fn a_cargo_project_becomes_its_program() {
-    if !has_program("cc") {
+    if !has_program("cc") || !has_rust() {
         return;
     }
     let home = Home::new();
