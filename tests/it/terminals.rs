@@ -192,7 +192,8 @@ fn clients_come_and_go_and_see_the_same() {
         assert_eq!(says(&terminal, "stty size").await, "30 100\n");
         let trap = says(&terminal, "trap 'echo resized' WINCH; echo").await;
         assert_eq!(trap, "\n");
-        let (said, ()) = tokio::join!(says(&terminal, "sleep 0.5; stty size"), terminal_resize(&terminal));
+        let until = "until [ \"$(stty size)\" = '40 120' ]; do sleep 0.1; done; stty size";
+        let (said, ()) = tokio::join!(says(&terminal, until), terminal_resize(&terminal));
         assert!(said.ends_with("40 120\n"), "{}: {said}", shell.name());
         drop(one);
         drop(two);
@@ -204,6 +205,8 @@ fn clients_come_and_go_and_see_the_same() {
 }
 
 async fn terminal_resize(terminal: &Terminal) {
+    // A shell that has a trap for it and is about to read its command would not read that to its end.
+    is(terminal, TerminalState::Running).await;
     terminal.resize(40, 120).await.unwrap();
 }
 
