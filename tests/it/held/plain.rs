@@ -140,7 +140,7 @@ fn the_library_starts_commands_without_a_runtime() {
         };
         assert_eq!((read(begun.stdout()), read(begun.stderr())), ("out\n".to_owned(), "err\n".to_owned()));
     }
-    for (name, code) in [("b", "not_found"), ("a b", "invalid")] {
+    for (name, code) in [("none", "not_found"), ("a b", "invalid")] {
         assert_eq!(sandboxes.begin(name, job("true")).unwrap_err().code(), code);
     }
     let with_stdin = command(["cat"]).stdin("x").build().unwrap();
