@@ -6,7 +6,7 @@ use super::sandbox::{self, SandboxOptions, stored};
 use super::{limits, message};
 use crate::mcp::Bounds;
 use clap::Args;
-use pinfold::{Argv, Job, Limit, parse_duration};
+use pinfold::{Argv, Job, Limit};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(crate) struct McpOptions {
     /// End sandboxes unused for so long (default: 30m)
     ///
     /// Also when the server was killed and could not end them itself.
-    #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = idle)]
+    #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = super::serve::positive)]
     idle: Option<Duration>,
 
     /// How ids of its workspaces begin (default: mcp/)
@@ -76,14 +76,6 @@ pub(crate) struct McpOptions {
 
     #[command(flatten)]
     sandbox: SandboxOptions,
-}
-
-fn idle(text: &str) -> Result<Duration, String> {
-    match parse_duration(text) {
-        Ok(time) if time >= Duration::from_secs(1) => Ok(time),
-        Ok(_) => Err("it must be 1s or more".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 pub(super) fn run(options: &McpOptions) -> Exit {

@@ -127,7 +127,8 @@ pub(crate) struct ServeOptions {
     sandbox: SandboxOptions,
 }
 
-fn positive(text: &str) -> Result<Duration, String> {
+/// A time that is a second at least.
+pub(super) fn positive(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(time) if time >= Duration::from_secs(1) => Ok(time),
         Ok(_) => Err("it must be 1s or more".to_owned()),

@@ -70,7 +70,7 @@ impl From<workspace::Error> for Refusal {
             "busy" => Some("a sandbox or a command works in it: give the sandbox's name instead, or stop it first"),
             _ => None,
         };
-        Self::with(with_causes(&error), hint)
+        Self::with(pinfold::service::with_causes(&error), hint)
     }
 }
 
@@ -80,7 +80,7 @@ impl From<checkpoint::Error> for Refusal {
             checkpoint::Error::Workspace(error) => error.into(),
             error => {
                 let hint = (error.code() == "checkpoint_not_found").then_some("checkpoint_list names them");
-                Self::with(with_causes(&error), hint)
+                Self::with(pinfold::service::with_causes(&error), hint)
             }
         }
     }
@@ -103,22 +103,12 @@ impl From<files::Error> for Refusal {
 impl From<CodeError> for Refusal {
     fn from(error: CodeError) -> Self {
         let hint = error.hint();
-        Self::with(with_causes(&error), hint.as_deref())
+        Self::with(pinfold::service::with_causes(&error), hint.as_deref())
     }
 }
 
 impl From<pinfold::Error> for Refusal {
     fn from(error: pinfold::Error) -> Self {
-        Self::with(with_causes(&error), None)
+        Self::with(pinfold::service::with_causes(&error), None)
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        message = format!("{message}: {source}");
-        cause = source.source();
-    }
-    message
 }

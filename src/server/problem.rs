@@ -192,14 +192,14 @@ impl From<held::Error> for Problem {
             held::Error::Failed(failure) => failure.into(),
             held::Error::Workspace(error) => error.into(),
             held::Error::Runner(error) => error.into(),
-            error => of(error.code(), with_causes(&error)),
+            error => of(error.code(), pinfold::service::with_causes(&error)),
         }
     }
 }
 
 impl From<workspace::Error> for Problem {
     fn from(error: workspace::Error) -> Self {
-        of(error.code(), with_causes(&error))
+        of(error.code(), pinfold::service::with_causes(&error))
     }
 }
 
@@ -207,7 +207,7 @@ impl From<checkpoint::Error> for Problem {
     fn from(error: checkpoint::Error) -> Self {
         match error {
             checkpoint::Error::Workspace(error) => error.into(),
-            error => of(error.code(), with_causes(&error)),
+            error => of(error.code(), pinfold::service::with_causes(&error)),
         }
     }
 }
@@ -230,7 +230,7 @@ impl From<CodeError> for Problem {
         let hint = error.hint();
         let problem = match error {
             CodeError::Failed(failure) => return failure.into(),
-            error => of(error.code(), with_causes(&error)),
+            error => of(error.code(), pinfold::service::with_causes(&error)),
         };
         Self { hint, ..problem }
     }
@@ -240,7 +240,7 @@ impl From<pinfold::Error> for Problem {
     fn from(error: pinfold::Error) -> Self {
         match error {
             pinfold::Error::JobTooBig { .. } => Self::too_big(error.to_string()),
-            error => Self::ours("host_error", with_causes(&error)),
+            error => Self::ours("host_error", pinfold::service::with_causes(&error)),
         }
     }
 }
@@ -249,16 +249,6 @@ impl From<pinfold::InvalidValue> for Problem {
     fn from(error: pinfold::InvalidValue) -> Self {
         Self::invalid(error.to_string())
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        message = format!("{message}: {source}");
-        cause = source.source();
-    }
-    message
 }
 
 #[cfg(test)]

@@ -40,3 +40,14 @@ pub fn runtime_directory() -> Result<PathBuf, crate::held::Error> {
     crate::held::runtime::Runtime::open(&path, true)?;
     Ok(path)
 }
+
+/// An error with all that led to it, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        message = format!("{message}: {source}");
+        cause = source.source();
+    }
+    message
+}
