@@ -75,7 +75,7 @@ impl State {
         let shown = self.path.to_string_lossy();
         for name in tree::names(self.dir.as_fd()).at(Step::OpenState, &shown)? {
             if let Some(dead) = self.lock(&name) {
-                dead.end_user();
+                dead.end_rest();
                 dead.take_back();
                 // One ruin that can't be cleared must not stop every job to come: the next start tries again.
                 let _swept_next_time = dead.remove();
@@ -174,9 +174,10 @@ impl Slot {
         }
     }
 
-    /// Kills who still runs under the number of a dead slot: without namespaces nobody did when runner and warden were
-    /// killed at once. Root's alone; to a user's slots the number means nothing.
-    fn end_user(&self) {
+    /// Kills who still runs in a dead slot: without namespaces nobody did when runner and warden were killed at once. Who
+    /// is in its cgroups is found there; root finds the rest by their uid, which to a user's slots means nothing.
+    fn end_rest(&self) {
+        self.own_cgroups().iter().for_each(|path| cgroup::kill(path));
         let had_tmp = self.path.join(landlocked::TMP).exists();
         if process::effective_uid() == 0 && self.number >= LOWEST_UID && had_tmp {
             let _nobody_is_left_by_it = reach::kill_user(self.number);
@@ -186,19 +187,21 @@ impl Slot {
     /// Removes the slot with all that is in it and in its cgroups. Nothing of the sandbox may run any more. Where a group
     /// can't be removed, the slot and its record stay, and the next start tries again.
     pub(crate) fn remove(&self) -> Result<(), Errno> {
-        // A record that names anything but a group of this very number was not written by us.
-        let own_name = cgroup::group_name(self.number);
-        if let Ok(record) = std::fs::read_link(self.path.join("cgroups")) {
-            let record = record.to_string_lossy();
-            let own = record.lines().filter(|path| path.split('/').any(|part| part == own_name));
-            if own.filter(|path| !cgroup::remove(path)).count() > 0 {
-                return Err(Errno(libc::EBUSY));
-            }
+        if self.own_cgroups().iter().filter(|path| !cgroup::remove(path)).count() > 0 {
+            return Err(Errno(libc::EBUSY));
         }
         self.clear()?;
         quota::lift(self.dir.as_fd(), self.number);
         let name = sys::c_string(self.number.to_string())?;
         file::unlinkat(self.parent.as_fd(), &name, true)
+    }
+
+    /// The recorded cgroups, children first. What is recorded but not a group of this very number was not written by us.
+    fn own_cgroups(&self) -> Vec<String> {
+        let own_name = cgroup::group_name(self.number);
+        let Ok(record) = std::fs::read_link(self.path.join("cgroups")) else { return Vec::new() };
+        let record = record.to_string_lossy();
+        record.lines().filter(|path| path.split('/').any(|part| part == own_name)).map(str::to_owned).collect()
     }
 
     /// Removes everything in the slot. The slot itself stays, and with it its claim to the number.
