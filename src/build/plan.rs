@@ -151,6 +151,21 @@ impl Plan {
         let kind = kind.map(|kind| kind.name.clone());
         Ok(Self { kind, artifact, phases, toolchains, mounts: policy.mounts.clone(), time_ms, bounds: policy.bounds })
     }
+
+    /// Whether all of it would be granted by this policy as well, which may be another one than it was made by.
+    pub fn is_within(&self, policy: &Policy) -> bool {
+        let reaches = |network: &Network| match (network, &policy.fetch) {
+            (Network::None, _) | (_, Network::Host) => true,
+            (Network::Allow(list), Network::Allow(most)) if !policy.may_list_hosts => {
+                list.rules().iter().all(|rule| most.rules().contains(rule))
+            }
+            (Network::Allow(list), fetch) => network == fetch || (policy.may_list_hosts && !list.has_addresses()),
+            (Network::Host, _) => false,
+        };
+        self.mounts.iter().all(|mount| policy.mounts.contains(mount))
+            && u128::from(self.time_ms) <= policy.time.as_millis()
+            && self.phases.iter().all(|phase| above(&phase.limits, &policy.most).is_none() && reaches(&phase.network))
+    }
 }
 
 fn granted(phase: &Phase, file: &ProjectFile, policy: &Policy) -> Result<PhasePlan, Error> {
