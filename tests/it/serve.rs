@@ -171,8 +171,7 @@ impl Drop for Server {
 
 /// Nothing is left but what the next start takes up: the token, and a lock that nobody holds.
 fn is_clean(home: &Home) {
-    let state = home.scratch.path("state");
-    for stays in [state.join("server.tokens"), state.join("server.previews"), home.runtime().join("server.sock.lock")] {
+    for stays in [home.scratch.path("state").join("server.tokens"), home.runtime().join("server.sock.lock")] {
         let _absent = std::fs::remove_file(stays);
     }
     home.is_clean();
