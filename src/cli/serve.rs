@@ -122,19 +122,26 @@ pub(crate) struct ServeOptions {
     ///
     /// `api` answers clients and leaves builds to workers elsewhere. `worker` runs builds and listens nowhere. They meet in the
     /// state directory, on one host.
-    #[arg(long, value_name = "ROLE", help_heading = "Builds", value_enum, hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "ROLE",
+        help_heading = "Server",
+        value_enum,
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
     role: Option<Role>,
 
     /// Builds that it runs at once (default: 2)
-    #[arg(long, value_name = "COUNT", help_heading = "Builds", value_parser = at_least_one)]
+    #[arg(long, value_name = "COUNT", help_heading = "Server", value_parser = at_least_one)]
     workers: Option<usize>,
 
     /// Time of each build (default: 5m)
-    #[arg(long, value_name = "TIME", help_heading = "Builds", value_parser = positive)]
+    #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = positive, hide_short_help = true)]
     build_time: Option<Duration>,
 
     /// Builds of each owner that may wait (default: 1000)
-    #[arg(long, value_name = "COUNT", help_heading = "Builds", default_value_t = BUILDS, hide_default_value = true, hide_short_help = true)]
+    #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = BUILDS, hide_default_value = true, hide_short_help = true)]
     max_builds: u64,
 
     /// Show previews below this origin (default: localhost)
@@ -142,7 +149,7 @@ pub(crate) struct ServeOptions {
     /// Each preview is at `TOKEN.HOST`, an origin of its own. By default that is `TOKEN.localhost` with the server's port,
     /// which browsers find on this host by themselves. Behind a proxy it is a domain that is for nothing else, all of whose
     /// names lead here. For example: `--preview-host https://previews.example`.
-    #[arg(long, value_name = "[SCHEME://]HOST", help_heading = "Builds", value_parser = origin)]
+    #[arg(long, value_name = "ORIGIN", help_heading = "Server", value_parser = origin, hide_short_help = true)]
     preview_host: Option<String>,
 
     /// Allow only this language for code (repeatable)
