@@ -52,9 +52,12 @@ pub struct Submission<'a> {
 }
 
 impl<'a> Submission<'a> {
+    /// How many builds of one owner may wait where nobody says.
+    pub const WAITING: u64 = 10_000;
+
     /// With the usual bounds.
     pub fn new(input: Input<'a>, policy: &Policy) -> Self {
-        Self { input, policy: policy.clone(), bounds: SnapshotBounds::default(), waiting: 10_000 }
+        Self { input, policy: policy.clone(), bounds: SnapshotBounds::default(), waiting: Self::WAITING }
     }
 }
 
@@ -168,11 +171,12 @@ impl Builds {
         )
     }
 
-    /// Builds the same again: a new build of the same snapshot by the same plan, which names the old one.
+    /// Builds the same again: a new build of the same snapshot by the same plan, which names the old one. As of
+    /// [`Submission::waiting`], so many builds of one owner may wait.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::NotEnded`]; [`Error::Superseded`].
-    pub fn retry(&self, owner: &str, id: &str) -> Result<Build, Error> {
+    /// [`Error::NotFound`]; [`Error::NotEnded`]; [`Error::Superseded`]; [`Error::QueueFull`].
+    pub fn retry(&self, owner: &str, id: &str, waiting: u64) -> Result<Build, Error> {
         let _kept = self.place().keep()?;
         let old = self.get(owner, id)?;
         snapshot::open(self.place(), &old.snapshot)?;
@@ -186,7 +190,7 @@ impl Builds {
                 retry_of: Some(old.id),
                 attempts: old.attempts,
             },
-            Submission::new(Input::Files(Vec::new()), &Policy::default()).waiting,
+            waiting,
         )
     }
 

@@ -253,6 +253,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_granted_once_is_seen_to_be_more_than_is_granted_now() {
+        let (usual, host) = (Policy::default(), Policy { fetch: Network::Host, ..Policy::default() });
+        let small = Policy { most: Limits { pids: Limit::At(7), ..boundless() }, ..Policy::default() };
+        let short = Policy { time: Duration::from_secs(1), ..Policy::default() };
+        let closed = Policy { may_list_hosts: false, ..Policy::default() };
+        let plain = plan(&phase(""), &usual).unwrap();
+        assert!(plain.is_within(&usual) && plain.is_within(&host) && plain.is_within(&closed));
+        assert!(!plain.is_within(&small) && !plain.is_within(&short));
+        let listed = plan(&phase("network = ['a.example']"), &usual).unwrap();
+        assert!(listed.is_within(&usual) && listed.is_within(&host) && !listed.is_within(&closed));
+        let fetched = Policy { fetch: listed.phases[0].network.clone(), may_list_hosts: false, ..Policy::default() };
+        assert!(listed.is_within(&fetched));
+        for more in ["network = 'host'", "network = ['10.0.0.1:80']"] {
+            let all = plan(&phase(more), &host).unwrap();
+            assert!(all.is_within(&host) && !all.is_within(&usual) && !all.is_within(&fetched), "{more}");
+        }
+        let opt = || "/opt".try_into().unwrap();
+        let mounts = vec![Mount { source: opt(), target: opt(), writable: false }];
+        let mounted = Policy { mounts, ..Policy::default() };
+        let plan = plan(&phase(""), &mounted).unwrap();
+        assert!(plan.is_within(&mounted) && !plan.is_within(&usual));
+    }
+
+    #[test]
     fn a_plan_survives_being_written_down() {
         let made =
             plan(&phase("network = ['a.example']\ncaches = [{ name = 'c', path = '/tmp/c' }]"), &Policy::default());

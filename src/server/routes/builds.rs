@@ -220,7 +220,7 @@ async fn retry(call: Call, _: NoQuery, _: Nothing) -> Result<Data<Told>, Problem
             let words = "the build was granted more than there is now";
             return Err(Problem::not_allowed("build", words).hint("hand its files in as a new build"));
         }
-        Ok(Data(Told::of(shared.builds.retry(&owner.builds, &id)?)))
+        Ok(Data(Told::of(shared.builds.retry(&owner.builds, &id, shared.settings.max_builds)?)))
     })
     .await
 }

@@ -233,3 +233,21 @@ fn the_command_line_makes_previews_of_its_own_builds_where_the_server_shows_them
     assert_eq!(all["previews"], json!([]));
     server.stop();
 }
+
+#[test]
+fn previews_are_below_the_name_that_the_operator_says() {
+    let server = Server::start(&["--preview-host", "https://Previews.example"]);
+    site(&server);
+    let (_, token, url) = open(&server, json!({"project": "site"}));
+    assert_eq!(url, format!("https://{token}.previews.example/"));
+    let there = Request::get("/data.bin").host(&format!("{token}.PREVIEWS.example"));
+    server.send(&there).expect(200);
+    server.send(&at(&server, &token, "/data.bin")).problem(421, "host");
+    let link = server.send(&Request::get(&format!("/p/{token}/"))).expect(307);
+    assert_eq!(link.header("location"), Some(url.as_str()));
+    for wrong in ["https://a/b", "ftp://a", "*.example", "a b"] {
+        let (code, _, stderr) = server.home.run(&["serve", "--preview-host", wrong]);
+        assert!(code != 0 && stderr.contains("must be"), "{wrong}: {stderr}");
+    }
+    server.stop();
+}
