@@ -6,12 +6,11 @@ use super::error::{Doing, Error};
 use super::place::Place;
 use super::plan::{Plan, Policy};
 use super::project::check_name;
-use super::record::{Active, Build, Filter, LogRow, Preview, Project};
-use super::snapshot::{self, Input, SnapshotBounds, hex};
+use super::record::{Build, Filter, LogRow, Project};
+use super::snapshot::{self, Input, SnapshotBounds};
 use super::sqlite::SqliteStore;
 use super::store::{BuildStore, NewBuild, QueueBounds};
 use crate::workspace::fresh_name;
-use hmac_sha256::Hash;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,9 +52,12 @@ pub struct Submission<'a> {
 }
 
 impl<'a> Submission<'a> {
+    /// How many builds of one owner may wait where nobody says.
+    pub const WAITING: u64 = 10_000;
+
     /// With the usual bounds.
     pub fn new(input: Input<'a>, policy: &Policy) -> Self {
-        Self { input, policy: policy.clone(), bounds: SnapshotBounds::default(), waiting: 10_000 }
+        Self { input, policy: policy.clone(), bounds: SnapshotBounds::default(), waiting: Self::WAITING }
     }
 }
 
@@ -68,20 +70,6 @@ pub struct Batch {
     pub build: Build,
     /// Whether no more rows will come: the build has ended, and these are the last.
     pub is_end: bool,
-}
-
-/// What a preview shows.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Shown {
-    /// Whose it is.
-    pub owner: String,
-    /// The project.
-    pub project: String,
-    /// The build and its artifact.
-    pub active: Active,
-    /// The artifact.
-    pub artifact: Artifact,
 }
 
 /// What was cleared up.
@@ -183,11 +171,12 @@ impl Builds {
         )
     }
 
-    /// Builds the same again: a new build of the same snapshot by the same plan, which names the old one.
+    /// Builds the same again: a new build of the same snapshot by the same plan, which names the old one. As of
+    /// [`Submission::waiting`], so many builds of one owner may wait.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::NotEnded`]; [`Error::Superseded`].
-    pub fn retry(&self, owner: &str, id: &str) -> Result<Build, Error> {
+    /// [`Error::NotFound`]; [`Error::NotEnded`]; [`Error::Superseded`]; [`Error::QueueFull`].
+    pub fn retry(&self, owner: &str, id: &str, waiting: u64) -> Result<Build, Error> {
         let _kept = self.place().keep()?;
         let old = self.get(owner, id)?;
         snapshot::open(self.place(), &old.snapshot)?;
@@ -201,7 +190,7 @@ impl Builds {
                 retry_of: Some(old.id),
                 attempts: old.attempts,
             },
-            Submission::new(Input::Files(Vec::new()), &Policy::default()).waiting,
+            waiting,
         )
     }
 
@@ -298,58 +287,6 @@ impl Builds {
         artifact::open(self.place(), &id)
     }
 
-    /// Makes a preview of what a project shows, now and later, or of what one build made. The secret is told this once; of it
-    /// only a hash is kept. It has 128 random bits, as 32 hexadecimal digits.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when there is no such project or build; [`Error::Invalid`] when the build has made nothing.
-    pub fn open_preview(
-        &self,
-        owner: &str,
-        project: &str,
-        build: Option<&str>,
-        longest: Option<Duration>,
-    ) -> Result<(Preview, String), Error> {
-        let (token, now) = (fresh_id()?, Moment::now());
-        let longest_us = longest.map(|longest| i64::try_from(longest.as_micros()).unwrap_or(i64::MAX));
-        let preview = Preview {
-            id: fresh_id()?,
-            project: project.to_owned(),
-            build: build.map(str::to_owned),
-            created_us: now.wall_us,
-            expires_us: longest_us.map(|longest| now.wall_us.saturating_add(longest)),
-            revoked_us: None,
-        };
-        self.store().add_preview(owner, &preview, &hash(&token), longest, &now)?;
-        Ok((preview, token))
-    }
-
-    /// What the preview of this secret shows now.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Gone`].
-    pub fn find_preview(&self, token: &str) -> Result<Shown, Error> {
-        let (owner, project, active) = self.store().find_preview(&hash(token), &Moment::now())?;
-        let artifact = artifact::open(self.place(), &active.artifact)?;
-        Ok(Shown { owner, project, active, artifact })
-    }
-
-    /// The previews of an owner, of a project if one is named.
-    ///
-    /// # Errors
-    /// When they can't be read.
-    pub fn previews(&self, owner: &str, project: Option<&str>) -> Result<Vec<Preview>, Error> {
-        self.store().previews(owner, project)
-    }
-
-    /// Ends a preview for ever.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub fn revoke_preview(&self, owner: &str, id: &str) -> Result<Preview, Error> {
-        self.store().revoke_preview(owner, id, &Moment::now())
-    }
-
     /// How many workers live, in all processes.
     pub fn workers(&self) -> usize {
         self.place().workers().len()
@@ -380,8 +317,4 @@ impl Builds {
 /// 128 random bits.
 pub(crate) fn fresh_id() -> Result<String, Error> {
     fresh_name().doing(|| "make up a name".to_owned())
-}
-
-fn hash(token: &str) -> String {
-    hex(&Hash::hash(token.as_bytes()))
 }

@@ -151,6 +151,21 @@ impl Plan {
         let kind = kind.map(|kind| kind.name.clone());
         Ok(Self { kind, artifact, phases, toolchains, mounts: policy.mounts.clone(), time_ms, bounds: policy.bounds })
     }
+
+    /// Whether all of it would be granted by this policy as well, which may be another one than it was made by.
+    pub fn is_within(&self, policy: &Policy) -> bool {
+        let reaches = |network: &Network| match (network, &policy.fetch) {
+            (Network::None, _) | (_, Network::Host) => true,
+            (Network::Allow(list), Network::Allow(most)) if !policy.may_list_hosts => {
+                list.rules().iter().all(|rule| most.rules().contains(rule))
+            }
+            (Network::Allow(list), fetch) => network == fetch || (policy.may_list_hosts && !list.has_addresses()),
+            (Network::Host, _) => false,
+        };
+        self.mounts.iter().all(|mount| policy.mounts.contains(mount))
+            && u128::from(self.time_ms) <= policy.time.as_millis()
+            && self.phases.iter().all(|phase| above(&phase.limits, &policy.most).is_none() && reaches(&phase.network))
+    }
 }
 
 fn granted(phase: &Phase, file: &ProjectFile, policy: &Policy) -> Result<PhasePlan, Error> {
@@ -235,6 +250,30 @@ mod tests {
             assert_eq!(plan(&text, &policy).unwrap_err().code(), "project_file", "{outside}");
         }
         assert_eq!(plan("", &policy).unwrap_err().code(), "project_file");
+    }
+
+    #[test]
+    fn what_was_granted_once_is_seen_to_be_more_than_is_granted_now() {
+        let (usual, host) = (Policy::default(), Policy { fetch: Network::Host, ..Policy::default() });
+        let small = Policy { most: Limits { pids: Limit::At(7), ..boundless() }, ..Policy::default() };
+        let short = Policy { time: Duration::from_secs(1), ..Policy::default() };
+        let closed = Policy { may_list_hosts: false, ..Policy::default() };
+        let plain = plan(&phase(""), &usual).unwrap();
+        assert!(plain.is_within(&usual) && plain.is_within(&host) && plain.is_within(&closed));
+        assert!(!plain.is_within(&small) && !plain.is_within(&short));
+        let listed = plan(&phase("network = ['a.example']"), &usual).unwrap();
+        assert!(listed.is_within(&usual) && listed.is_within(&host) && !listed.is_within(&closed));
+        let fetched = Policy { fetch: listed.phases[0].network.clone(), may_list_hosts: false, ..Policy::default() };
+        assert!(listed.is_within(&fetched));
+        for more in ["network = 'host'", "network = ['10.0.0.1:80']"] {
+            let all = plan(&phase(more), &host).unwrap();
+            assert!(all.is_within(&host) && !all.is_within(&usual) && !all.is_within(&fetched), "{more}");
+        }
+        let opt = || "/opt".try_into().unwrap();
+        let mounts = vec![Mount { source: opt(), target: opt(), writable: false }];
+        let mounted = Policy { mounts, ..Policy::default() };
+        let plan = plan(&phase(""), &mounted).unwrap();
+        assert!(plan.is_within(&mounted) && !plan.is_within(&usual));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::workspace::time;
 use super::{held, message as words};
 use clap::{Args, Subcommand};
 use pinfold::Pinfold;
-use pinfold::build::{Build, Builds, Error, Filter, State, Worker, WorkerSettings};
+use pinfold::build::{Build, Builds, Error, Filter, State, Submission, Worker, WorkerSettings};
 use std::time::Duration;
 
 /// See and steer builds that were handed in
@@ -152,7 +152,7 @@ pub(super) fn run(options: &JobsOptions) -> Exit {
             Ok(held::data(&format!("{}\n", cancelled.state)))
         }
         Command::Retry(retry) => {
-            let again = builds.retry(&Builds::own_owner(), &find(&builds, &retry.id)?.id)?;
+            let again = builds.retry(&Builds::own_owner(), &find(&builds, &retry.id)?.id, Submission::WAITING)?;
             drive(&builds, again, Following { is_detached: retry.detach, ..Following::default() })
         }
         Command::Work(work) => work_on(&builds, work),

@@ -20,6 +20,7 @@ mod man;
 mod mcp;
 mod message;
 mod place;
+mod preview;
 mod progress;
 mod ps;
 mod run;
@@ -74,6 +75,7 @@ enum Command {
     Serve(Box<serve::ServeOptions>),
     Build(Box<build::BuildOptions>),
     Jobs(jobs::JobsOptions),
+    Preview(preview::PreviewOptions),
     Workspace(workspace::WorkspaceOptions),
     Checkpoint(checkpoint::CheckpointOptions),
     Cp(cp::CpOptions),
@@ -120,6 +122,7 @@ impl Cli {
             Command::Serve(options) => serve::run(&options),
             Command::Build(options) => build::run(&options),
             Command::Jobs(options) => jobs::run(&options),
+            Command::Preview(options) => preview::run(&options),
             Command::Workspace(options) => workspace::run(options),
             Command::Checkpoint(options) => checkpoint::run(options),
             Command::Cp(options) => cp::run(&options),

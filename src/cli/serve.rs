@@ -4,9 +4,10 @@
 use super::exit::Exit;
 use super::sandbox::{self, SandboxOptions, stored};
 use super::{limits, message, value};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use pinfold::build;
 use pinfold::service::{self, Listen, Settings};
-use pinfold::{Argv, Job, Limit, Workspace, parse_duration};
+use pinfold::{Argv, Job, Limit, Limits, Workspace, parse_duration};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,13 @@ use std::time::Duration;
 /// How long one command may run where no option says.
 const TIME: Duration = Duration::from_secs(600);
 
-/// Serve clients over HTTP: runs, sandboxes, files, terminals
+/// How many builds are run at once where no option says.
+const WORKERS: usize = 2;
+
+/// How many builds of an owner may wait.
+const BUILDS: u64 = 1000;
+
+/// Serve clients over HTTP: runs, sandboxes, files, builds
 ///
 /// All that the library does, as JSON over HTTP. What is allowed is said here, holds for every request, and no client can
 /// change it. Without `--listen` it is reached at a Unix socket in the runtime directory, by this user alone. Who asks shows
@@ -111,6 +118,40 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = 100, hide_default_value = true)]
     max_workspaces: usize,
 
+    /// What it does: all, api or worker (default: all)
+    ///
+    /// `api` answers clients and leaves builds to workers elsewhere. `worker` runs builds and listens nowhere. They meet in the
+    /// state directory, on one host.
+    #[arg(
+        long,
+        value_name = "ROLE",
+        help_heading = "Server",
+        value_enum,
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    role: Option<Role>,
+
+    /// Builds that it runs at once (default: 2)
+    #[arg(long, value_name = "COUNT", help_heading = "Server", value_parser = at_least_one)]
+    workers: Option<usize>,
+
+    /// Time of each build (default: 5m)
+    #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = positive, hide_short_help = true)]
+    build_time: Option<Duration>,
+
+    /// Builds of each owner that may wait (default: 1000)
+    #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = BUILDS, hide_default_value = true, hide_short_help = true)]
+    max_builds: u64,
+
+    /// Show previews below this origin (default: localhost)
+    ///
+    /// Each preview is at `TOKEN.HOST`, an origin of its own. By default that is `TOKEN.localhost` with the server's port,
+    /// which browsers find on this host by themselves. Behind a proxy it is a domain that is for nothing else, all of whose
+    /// names lead here. For example: `--preview-host https://previews.example`.
+    #[arg(long, value_name = "ORIGIN", help_heading = "Server", value_parser = origin, hide_short_help = true)]
+    preview_host: Option<String>,
+
     /// Allow only this language for code (repeatable)
     ///
     /// By default all that `pinfold languages` lists. For example: `--allow python`.
@@ -125,6 +166,34 @@ pub(crate) struct ServeOptions {
 
     #[command(flatten)]
     sandbox: SandboxOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Role {
+    All,
+    Api,
+    Worker,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| (1..=1000).contains(count)).ok_or_else(|| "it must be from 1 to 1000".to_owned())
+}
+
+/// A scheme and a host with or without a port, as it stands before a path.
+fn origin(text: &str) -> Result<String, String> {
+    let (scheme, host) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), host)) => (scheme, host),
+        Some(_) => return Err("its scheme must be `http` or `https`".to_owned()),
+        None => ("http", text),
+    };
+    let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    let is_label =
+        |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    match name.len() <= 200 && name.split('.').all(is_label) && is_port {
+        true => Ok(format!("{scheme}://{}", host.to_ascii_lowercase())),
+        false => Err("it must be a name, such as `previews.example` or `https://previews.example:8443`".to_owned()),
+    }
 }
 
 /// A time that is a second at least.
@@ -183,6 +252,13 @@ fn settings(options: &ServeOptions) -> Result<Settings, String> {
         (None, Some(path)) => Listen::Unix(absolute(path)?),
         (None, None) => Listen::Default,
     };
+    let role = options.role.unwrap_or(Role::All);
+    if role == Role::Worker && listen != Listen::Default {
+        return Err("`--role worker` listens nowhere: leave `--listen` and `--socket` out".to_owned());
+    }
+    if role == Role::Api && options.workers.is_some() {
+        return Err("`--role api` runs no builds: leave `--workers` out".to_owned());
+    }
     Ok(Settings {
         listen,
         token_file: options.token_file.as_deref().map(absolute).transpose()?,
@@ -199,9 +275,43 @@ fn settings(options: &ServeOptions) -> Result<Settings, String> {
         drain: options.drain.unwrap_or(Duration::from_secs(30)),
         languages: options.languages.as_deref().map(absolute).transpose()?,
         allowed_languages: options.allow.clone(),
+        role: match role {
+            Role::All => service::Role::All,
+            Role::Api => service::Role::Api,
+            Role::Worker => service::Role::Worker,
+        },
+        workers: options.workers.unwrap_or(WORKERS),
+        build_limits: build_limits(&options.sandbox)?,
+        build_time: options.build_time.unwrap_or(Duration::from_secs(300)),
+        max_builds: options.max_builds,
+        previews: options.preview_host.clone(),
     })
+}
+
+/// Of builds: those that the options name, and for the others what a build usually has, which is more than a command has.
+fn build_limits(options: &SandboxOptions) -> Result<Limits, String> {
+    let mut job = Job::new(Argv::none());
+    job.limits = build::Policy::default().usual;
+    sandbox::describe(&mut job, options, None)?;
+    Ok(job.limits)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {
     std::path::absolute(path).map_err(|error| format!("`{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn previews_are_below_a_name_and_nothing_else() {
+        assert_eq!(origin("previews.Example:8443").unwrap(), "http://previews.example:8443");
+        assert_eq!(origin("https://p.example").unwrap(), "https://p.example");
+        for text in
+            ["", "*.p.example", "p.example/x", "ftp://p", "p..example", "p:0", "p:x", "p.example:", "a b", "p'; x"]
+        {
+            assert!(origin(text).is_err(), "{text}");
+        }
+    }
 }

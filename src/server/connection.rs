@@ -43,11 +43,7 @@ pub(super) async fn accept(
     places: Arc<Semaphore>,
     connections: TaskTracker,
 ) {
-    let address = match &listener {
-        Listener::Tcp(_, address) => Some(*address),
-        Listener::Unix(..) => None,
-    };
-    let hosts = Hosts::of(address, &shared.settings.hosts);
+    let hosts = Hosts::of(listener.address(), &shared.settings.hosts);
     let guard = Guard { shared: shared.clone(), hosts, router };
     let mut draining = pin!(shared.draining());
     loop {

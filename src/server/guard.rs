@@ -3,6 +3,7 @@
 
 use super::api::{Cause, Number, Route};
 use super::page;
+use super::preview::{self, Asked};
 use super::problem::Problem;
 use super::state::{Phase, Shared};
 use axum::Router;
@@ -47,6 +48,11 @@ impl Hosts {
         Self(hosts)
     }
 
+    /// All of them.
+    pub(super) fn names(&self) -> &[String] {
+        &self.0
+    }
+
     fn has(&self, host: &str) -> bool {
         self.0.iter().any(|known| known.eq_ignore_ascii_case(host))
     }
@@ -72,15 +78,20 @@ impl Guard {
     pub(super) async fn answer(mut self, mut request: Request) -> Response {
         let start = Instant::now();
         let number = format!("{:x}", self.shared.requests.fetch_add(1, Ordering::Relaxed));
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (method, path) = (request.method().clone(), preview::path_without_token(request.uri().path()));
         request.extensions_mut().insert(Number(number.clone()));
         let (owner, mut response) = match self.check(&mut request) {
             Ok(Pass::Answer(response)) => (None, response),
+            Ok(Pass::Preview(asked)) => {
+                let (head, _no_body) = request.into_parts();
+                let answered = preview::answer(asked, &head, &self.shared).await;
+                (None, answered.unwrap_or_else(|problem| told(problem, &number)))
+            }
             Ok(Pass::Owner(owner)) => {
                 let never = self.router.call(request).await;
                 (Some(owner), never.unwrap_or_else(|infallible| match infallible {}))
             }
-            Err(problem) => (None, problem.respond(Some(&number))),
+            Err(problem) => (None, told(problem, &number)),
         };
         dress(&mut response, &number);
         let (status, took) = (response.status(), start.elapsed());
@@ -100,8 +111,10 @@ impl Guard {
     }
 
     fn check(&self, request: &mut Request) -> Result<Pass, Problem> {
-        self.check_host(request)?;
-        check_origin(request.headers())?;
+        let asked = self.check_host(request)?;
+        if asked.is_none() {
+            check_origin(request.headers())?;
+        }
         if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > LONGEST_TARGET {
             let words = format!("the target has more than {LONGEST_TARGET} bytes");
             return Err(Problem::new(StatusCode::URI_TOO_LONG, "target_too_long", words));
@@ -110,6 +123,9 @@ impl Guard {
         if fields.sum::<usize>() > LONGEST_FIELDS {
             let words = format!("the head has more than {LONGEST_FIELDS} bytes");
             return Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long", words));
+        }
+        if let Some(asked) = asked {
+            return Ok(Pass::Preview(asked));
         }
         if let Some(response) = self.open_to_all(request) {
             return Ok(Pass::Answer(response));
@@ -131,14 +147,19 @@ impl Guard {
         Ok(Pass::Owner(owner.name.clone()))
     }
 
-    /// A name that leads here and is not ours is how a page of another site reaches us: DNS rebinding.
-    fn check_host(&self, request: &Request) -> Result<(), Problem> {
+    /// A name that leads here and is not ours is how a page of another site reaches us: DNS rebinding. The name of a preview is
+    /// ours for that preview and for nothing else. Tells what is asked of a preview, if one is asked.
+    fn check_host(&self, request: &Request) -> Result<Option<Asked>, Problem> {
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let host = hosts.next().and_then(|host| host.to_str().ok());
         let told = request.uri().authority().map(axum::http::uri::Authority::as_str);
-        let is_ours = host.is_some_and(|host| self.hosts.has(host)) && told.is_none_or(|told| self.hosts.has(told));
+        let asked = self.shared.previews.asked(host, request);
+        let is_ours = match &asked {
+            Some(Asked::File(_)) => told.is_none_or(|told| host.is_some_and(|host| host.eq_ignore_ascii_case(told))),
+            _ => host.is_some_and(|host| self.hosts.has(host)) && told.is_none_or(|told| self.hosts.has(told)),
+        };
         if is_ours && hosts.next().is_none() {
-            return Ok(());
+            return Ok(asked);
         }
         let words = "this server is not called so";
         let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", words);
@@ -190,7 +211,18 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 enum Pass {
     Answer(Response),
+    Preview(Asked),
     Owner(String),
+}
+
+/// A problem as an answer, with what only the log may have of it.
+fn told(mut problem: Problem, number: &str) -> Response {
+    let cause = problem.cause.take();
+    let mut response = problem.respond(Some(number));
+    if let Some(cause) = cause {
+        response.extensions_mut().insert(Cause(cause.into()));
+    }
+    response
 }
 
 /// Whoever sends `Origin` is a browser, for a page of that site: it must be one of ours. A socket's handshake has it too.

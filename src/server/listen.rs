@@ -45,6 +45,14 @@ impl Listener {
         Ok(listeners)
     }
 
+    /// Its address, if it has one.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, address) => Some(*address),
+            Self::Unix(..) => None,
+        }
+    }
+
     /// Where it is, in words.
     pub(super) fn place(&self) -> String {
         match self {

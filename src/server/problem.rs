@@ -4,7 +4,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use pinfold::code::CodeError;
-use pinfold::{Failure, checkpoint, files, held, workspace};
+use pinfold::{Failure, build, checkpoint, files, held, workspace};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Duration;
@@ -158,8 +158,10 @@ fn status(code: &str) -> StatusCode {
         "not_allowed" | "denied" => StatusCode::FORBIDDEN,
         "already_exists" | "exists" | "checkpoint_exists" | "busy" | "references_held" | "holds_another"
         | "not_empty" | "is_directory" | "not_directory" | "not_regular" | "symlink" | "mount_point" | "changed"
-        | "freeze" | "ended" | "limit" => StatusCode::CONFLICT,
-        "no_match" | "ambiguous" | "unsupported" | "toolchain" | "too_slow" => StatusCode::UNPROCESSABLE_ENTITY,
+        | "freeze" | "ended" | "limit" | "queue_full" | "superseded" | "not_ended" => StatusCode::CONFLICT,
+        "no_match" | "ambiguous" | "unsupported" | "toolchain" | "too_slow" | "project_file" => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         "no_space" | "storage_full" => StatusCode::INSUFFICIENT_STORAGE,
         "timeout" => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -222,6 +224,21 @@ impl From<files::Error> for Problem {
         };
         let problem = of(error.code(), error.to_string());
         Self { hint: hint.map(str::to_owned), ..problem }
+    }
+}
+
+impl From<build::Error> for Problem {
+    fn from(error: build::Error) -> Self {
+        let hint = error.hint();
+        let problem = match error {
+            build::Error::Workspace(error) => error.into(),
+            build::Error::Files(error) => error.into(),
+            error => of(error.code(), pinfold::service::with_causes(&error)),
+        };
+        match hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
     }
 }
 

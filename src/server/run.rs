@@ -1,12 +1,14 @@
 //! From the settings to the last connection: what is set up before anybody is let in, and in which order all of it ends.
 
 use super::connection::accept;
-use super::guard::{no_method, no_route};
+use super::guard::{Hosts, no_method, no_route};
 use super::listen::Listener;
+use super::preview::Previews;
 use super::routes;
 use super::state::{Phase, Shared};
 use super::tokens::Tokens;
-use pinfold::service::{Settings, notify, state_directory};
+use super::work::work;
+use pinfold::service::{Settings, notify, remember_previews, state_directory};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use serde_json::json;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 /// The name of the file with the first token, in the state directory.
@@ -46,19 +49,28 @@ async fn serve(settings: Settings, handed: Vec<OwnedFd>) -> Result<(), String> {
     let caught = |error: std::io::Error| format!("failed to catch signals: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(caught)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(caught)?;
-    let listeners = Listener::all(&settings.listen, handed, settings.token_file.is_some())?;
+    let listeners = match settings.role.answers() {
+        true => Listener::all(&settings.listen, handed, settings.token_file.is_some())?,
+        false => Vec::new(),
+    };
     let tokens = match &settings.token_file {
         Some(path) => Tokens::read(path)?,
         None => Tokens::first(&state_directory().map_err(|error| error.to_string())?.join(TOKENS))?,
     };
     let (router, document) = routes::table().finish();
+    let previews = previews(&settings, &listeners)?;
     let (drain, places) = (settings.drain, Arc::new(Semaphore::new(settings.max_connections)));
-    let shared = Arc::new(Shared::new(settings, tokens, document)?);
+    let shared = Arc::new(Shared::new(settings, tokens, previews, document)?);
     let router = router.fallback(no_route).method_not_allowed_fallback(no_method).with_state(shared.clone());
     let (listening, connections) = (TaskTracker::new(), TaskTracker::new());
     for listener in listeners {
         shared.journal.tell("info", "listening", json!({"place": listener.place()}));
         listening.spawn(accept(listener, shared.clone(), router.clone(), places.clone(), connections.clone()));
+    }
+    let mut worker = JoinSet::new();
+    if shared.settings.role.works() {
+        shared.journal.tell("info", "working", json!({"builds_at_once": shared.settings.workers}));
+        worker.spawn(work(shared.clone()));
     }
     notify("READY=1");
     tokio::select! {
@@ -72,21 +84,48 @@ async fn serve(settings: Settings, handed: Vec<OwnedFd>) -> Result<(), String> {
     listening.close();
     listening.wait().await;
     connections.close();
+    let all = async {
+        connections.wait().await;
+        while worker.join_next().await.is_some() {}
+    };
     let why = tokio::select! {
-        () = connections.wait() => "done",
+        () = all => "done",
         () = tokio::time::sleep(drain) => "deadline",
         _ = terminate.recv() => "signal",
         _ = interrupt.recv() => "signal",
     };
     shared.journal.tell("info", "ended", json!({"why": why, "given_up": connections.len()}));
     shared.phase.send_replace(Phase::Ending);
-    // Whatever is given up takes its sandboxes with it.
+    // Whatever is given up takes its sandboxes with it. Builds go back to the queue.
     let deadline = Instant::now() + LAST;
+    if why != "signal" {
+        let back = async { while worker.join_next().await.is_some() {} };
+        let _given_up = tokio::time::timeout(LAST, back).await;
+    }
+    worker.shutdown().await;
     while has_children() && Instant::now() < deadline {
         tokio::time::sleep(LOOK).await;
     }
     shared.journal.flush();
     Ok(())
+}
+
+/// Where previews are: below the origin that the operator named, or `localhost` with the first port. It is written down for
+/// `pinfold preview`, which makes them without asking the server.
+fn previews(settings: &Settings, listeners: &[Listener]) -> Result<Previews, String> {
+    let addresses = || listeners.iter().filter_map(Listener::address);
+    let usual = || match addresses().next().map(|address| address.port()) {
+        None | Some(80) => "http://localhost".to_owned(),
+        Some(port) => format!("http://localhost:{port}"),
+    };
+    let origin = settings.previews.clone().unwrap_or_else(usual);
+    let hosts = listeners.iter().map(|listener| Hosts::of(listener.address(), &settings.hosts));
+    let names: Vec<String> = hosts.flat_map(|hosts| hosts.names().to_vec()).collect();
+    let previews = Previews::new(&origin, &names)?;
+    if settings.previews.is_some() || addresses().next().is_some() {
+        remember_previews(&previews.origins()).map_err(|error| error.to_string())?;
+    }
+    Ok(previews)
 }
 
 /// Whether a runner is there still. Keepers of sandboxes that live on are no children.

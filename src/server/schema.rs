@@ -57,11 +57,7 @@ impl Schemas {
     /// A job, as far as a client may say something of it.
     pub(super) fn job(&mut self) -> Value {
         let content = content(&mut self.0).to_value();
-        let path = json!({"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$", "maxLength": 200});
-        let file = json!({
-            "type": "object", "required": ["path", "content"], "additionalProperties": false,
-            "properties": {"path": path, "content": content, "executable": {"type": "boolean"}},
-        });
+        let files = files(&mut self.0).to_value();
         json!({
             "type": "object",
             "description": "A job of the contract, without what is the operator's to say.",
@@ -73,7 +69,7 @@ impl Schemas {
                 "user": {"type": "string", "pattern": "^(0|[1-9][0-9]{0,4}):(0|[1-9][0-9]{0,4})$"},
                 "cwd": {"type": "string", "pattern": "^/workspace(/[A-Za-z0-9_]+)*$"},
                 "stdin": content,
-                "files": {"type": "array", "items": file},
+                "files": files,
                 "workspace": {"enum": ["temp", "tmpfs"]},
                 "network": {"description": "`none`, or what the operator allows.",
                     "anyOf": [{"const": "none"}, {"const": "host"},
@@ -107,6 +103,16 @@ pub(super) fn content(_: &mut SchemaGenerator) -> Schema {
         {"type": "object", "required": ["base64"], "additionalProperties": false,
          "properties": {"base64": {"type": "string", "contentEncoding": "base64", "pattern": "^([A-Za-z0-9+/]{4})*$"}}},
     ]}))
+}
+
+/// Files to put somewhere.
+pub(super) fn files(generator: &mut SchemaGenerator) -> Schema {
+    let content = content(generator).to_value();
+    let path = json!({"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$", "maxLength": 200});
+    schema(json!({"type": "array", "items": {
+        "type": "object", "required": ["path", "content"], "additionalProperties": false,
+        "properties": {"path": path, "content": content, "executable": {"type": "boolean"}},
+    }}))
 }
 
 /// The limits of a job, from their own table.

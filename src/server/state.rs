@@ -4,9 +4,12 @@ use super::journal::Journal;
 use super::metrics::Metrics;
 use super::page::Sessions;
 use super::policy::Policy;
+use super::preview::Previews;
 use super::problem::Problem;
 use super::tokens::Tokens;
+use super::work::Grants;
 use pinfold::Pinfold;
+use pinfold::build::Builds;
 use pinfold::code::{CodeConfig, Executor, Languages};
 use pinfold::held::{Name, Sandboxes};
 use pinfold::service::{self, Settings};
@@ -45,6 +48,9 @@ pub(super) struct Shared {
     pub(super) languages: Languages,
     pub(super) sandboxes: Sandboxes,
     pub(super) store: Store,
+    pub(super) builds: Builds,
+    pub(super) grants: Grants,
+    pub(super) previews: Previews,
     pub(super) tokens: Tokens,
     pub(super) sessions: Sessions,
     pub(super) owners: Vec<Arc<Owner>>,
@@ -66,6 +72,8 @@ pub(super) struct Owner {
     pub(super) name: String,
     sandboxes: String,
     workspaces: String,
+    /// Whose the builds are.
+    pub(super) builds: String,
     pub(super) commands: Arc<Semaphore>,
     pub(super) streams: Arc<Semaphore>,
     /// Held while it is seen whether there may be one more, and that is made.
@@ -78,6 +86,7 @@ impl Owner {
             name: name.to_owned(),
             sandboxes: format!("http.{name}."),
             workspaces: format!("http/{name}/"),
+            builds: format!("http.{name}"),
             commands: Arc::new(Semaphore::new(commands)),
             streams: Arc::new(Semaphore::new(STREAMS.1)),
             making: Mutex::new(()),
@@ -123,7 +132,12 @@ impl Owner {
 impl Shared {
     /// # Errors
     /// In words.
-    pub(super) fn new(settings: Settings, tokens: Tokens, document: Vec<u8>) -> Result<Self, String> {
+    pub(super) fn new(
+        settings: Settings,
+        tokens: Tokens,
+        previews: Previews,
+        document: Vec<u8>,
+    ) -> Result<Self, String> {
         fn words(error: impl Display) -> String {
             error.to_string()
         }
@@ -141,13 +155,17 @@ impl Shared {
         // One owner among several leaves some for the others.
         let share = if tokens.owners().len() > 1 { settings.max_commands.div_ceil(2) } else { settings.max_commands };
         let owners = tokens.owners().iter().map(|name| Arc::new(Owner::new(name, share))).collect();
+        let store = Store::new().map_err(words)?;
         Ok(Self {
+            builds: Builds::at(store.state()).map_err(words)?,
+            grants: Grants::of(&settings),
+            previews,
             policy: Policy::new(settings.job.clone(), settings.time),
             pinfold,
             executor,
             languages,
             sandboxes: Sandboxes::new(),
-            store: Store::new().map_err(words)?,
+            store,
             tokens,
             sessions: Sessions::default(),
             owners,

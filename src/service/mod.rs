@@ -7,9 +7,11 @@ mod settings;
 
 pub use activation::{inherited_sockets, notify};
 pub use frame::{executor, limit_in, quota, wall_limit};
-pub use settings::{Listen, Settings};
+pub use settings::{Listen, Role, Settings};
 
 use crate::locate;
+use crate::workspace::Doing;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 /// The variable in which `pinfold-server` is told its settings. Arguments are for every user of the host to see, and settings
@@ -50,4 +52,25 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         cause = source.source();
     }
     message
+}
+
+/// The file in the state directory that says where previews are served.
+const PREVIEWS: &str = "server.previews";
+
+/// Writes down where previews are served: their origins, with `*` for the token.
+///
+/// # Errors
+/// When it can't be written.
+pub fn remember_previews(origins: &str) -> Result<(), crate::workspace::Error> {
+    let store = crate::workspace::Store::new()?;
+    let Some(state) = crate::workspace::open_state(store.state(), true)? else { return Ok(()) };
+    let written = crate::workspace::file::replace(state.as_fd(), PREVIEWS, format!("{origins}\n").as_bytes());
+    written.doing(|| "write down where previews are".to_owned())
+}
+
+/// Where previews are served, by the server that was started last: their origins, with `*` for the token.
+pub fn known_previews() -> Option<String> {
+    let path = crate::workspace::Store::new().ok()?.state().join(PREVIEWS);
+    let origins = std::fs::read_to_string(path).ok()?;
+    origins.contains('*').then(|| origins.trim().to_owned())
 }

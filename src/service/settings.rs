@@ -1,6 +1,6 @@
 //! How a server is to be: what the operator said to `pinfold serve`, handed on as JSON.
 
-use pinfold_runner::Job;
+use pinfold_runner::{Job, Limits};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +16,30 @@ pub enum Listen {
     Unix(PathBuf),
     /// An address of TCP.
     Tcp(SocketAddr),
+}
+
+/// What a server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It answers clients and runs builds.
+    All,
+    /// It answers clients. Builds wait for workers elsewhere.
+    Api,
+    /// It runs builds, and is reached by nobody.
+    Worker,
+}
+
+impl Role {
+    /// Whether it answers clients.
+    pub fn answers(self) -> bool {
+        self != Self::Worker
+    }
+
+    /// Whether it runs builds.
+    pub fn works(self) -> bool {
+        self != Self::Api
+    }
 }
 
 /// Everything that the operator sets. No request can change any of it.
@@ -52,4 +76,17 @@ pub struct Settings {
     pub languages: Option<PathBuf>,
     /// The languages that may be used; all, if it is empty.
     pub allowed_languages: Vec<String>,
+    /// What it does.
+    pub role: Role,
+    /// How many builds it runs at once.
+    pub workers: usize,
+    /// The limits of a build's phase, where the project says none, and the most that it may say.
+    pub build_limits: Limits,
+    /// How long a build may take.
+    pub build_time: Duration,
+    /// How many builds of each owner may wait.
+    pub max_builds: u64,
+    /// The origin below which each preview has its own, such as `https://previews.example`. None means `localhost`, with the
+    /// server's own port.
+    pub previews: Option<String>,
 }

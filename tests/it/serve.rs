@@ -2,10 +2,12 @@
 
 mod access; // tokens, names, pages of other sites, owners
 mod bounds; // what no client can have, and what no client can hold up
+mod builds; // builds: handed in, followed, cancelled, done again, and the worker inside of the server
 mod client; // one who speaks HTTP, well or badly
 mod events; // the log as it comes, cut and taken up again
 mod life; // sockets, the token, service managers, the end
 mod openapi; // the description, and a program that tries all that it says
+mod previews; // what builds made, at origins of their own
 mod routes; // each route once
 mod socket; // a terminal over a WebSocket
 
@@ -118,6 +120,21 @@ impl Server {
         self.send(&request.json(&json!({"command": ["sh", "-c", script]}))).expect(200).json()
     }
 
+    /// Hands in a build of Ann's, of one phase that runs this script and makes `out`: its id.
+    fn build(&self, project: &str, script: &str) -> String {
+        let request = self.operation("build", &[], &format!("?project={project}"));
+        let file = json!({"path": "pinfold.toml", "content": phase(script)});
+        let build = self.send(&request.json(&json!({"files": [file]}))).expect(200).json();
+        build["id"].as_str().unwrap().to_owned()
+    }
+
+    /// What has become of a build of Ann's, when it has ended.
+    fn built(&self, id: &str) -> Value {
+        let mut stream = events::events(self, self.operation("followBuildLogs", &[("build", id)], ""), None);
+        while events::next(&mut stream).unwrap_or_else(|| panic!("{id} did not end")).1 != "end" {}
+        self.send(&self.operation("showBuild", &[("build", id)], "")).expect(200).json()
+    }
+
     /// Waits for a line of the log that says this.
     fn line(&self, event: &str) -> Value {
         loop {
@@ -158,6 +175,11 @@ fn is_clean(home: &Home) {
         let _absent = std::fs::remove_file(stays);
     }
     home.is_clean();
+}
+
+/// A `pinfold.toml` of one phase that runs this script and makes `out`.
+fn phase(script: &str) -> String {
+    format!("artifact = 'out'\n[[phase]]\nname = 'build'\nrun = '''\n{script}\n'''\n")
 }
 
 /// A file with the tokens of two owners.

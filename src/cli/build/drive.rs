@@ -34,7 +34,7 @@ pub(in crate::cli) struct Following<'a> {
 pub(in crate::cli) fn drive(builds: &Builds, build: Build, following: Following<'_>) -> Result<Exit, Error> {
     if following.is_detached {
         if builds.workers() == 0 {
-            message::note("no worker lives: `pinfold jobs work` is one");
+            message::note("no worker lives: `pinfold jobs work` and `pinfold serve` are some");
         }
         return Ok(if following.is_json { held::json(&build) } else { held::data(&format!("{}\n", build.id)) });
     }

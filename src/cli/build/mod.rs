@@ -47,7 +47,7 @@ pub(crate) struct BuildOptions {
 
     /// Queue it, print its id, leave it to other workers
     ///
-    /// Such as `pinfold jobs work`.
+    /// Such as `pinfold serve`, or `pinfold jobs work`.
     #[arg(short, long)]
     detach: bool,
 

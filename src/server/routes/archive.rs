@@ -6,13 +6,14 @@ use crate::server::answer::{Data, Kind, Whole};
 use crate::server::api::{About, Api};
 use crate::server::body::{Archive, Nothing};
 use crate::server::bounded::BodyWriter;
-use crate::server::call::Call;
+use crate::server::call::{Call, Share};
 use crate::server::problem::Problem;
 use axum::http::{HeaderValue, Method, header};
 use axum::response::IntoResponse;
-use pinfold::files::Report;
+use pinfold::files::{Report, Tree};
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// What was unpacked.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -33,7 +34,7 @@ struct Refused {
 
 /// A tar archive.
 #[derive(Debug)]
-struct Tar;
+pub(super) struct Tar;
 
 impl Kind for Tar {
     const STATUSES: &'static [(u16, &'static str, Option<&'static str>)] =
@@ -54,6 +55,11 @@ async fn download(call: Call, which: Which, _: Nothing) -> Result<Whole<Tar>, Pr
         Ok((opened.tree, path))
     })
     .await?;
+    packed(tree, path, share)
+}
+
+/// What is at a path, as an archive that is made while it is sent.
+pub(super) fn packed(tree: Tree, path: PathBuf, share: Share) -> Result<Whole<Tar>, Problem> {
     let (mut writer, body) = BodyWriter::new();
     // A thread of its own: a client may take its time.
     let thread = std::thread::Builder::new().name("pack".to_owned());

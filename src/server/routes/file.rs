@@ -1,5 +1,4 @@
-//! One file: its bytes, or some of them, and what is done with it. A file is opened once and read piece by piece, so that its
-//! size takes no memory, and what takes its place meanwhile is not mixed in.
+//! One file: its bytes, or some of them, and what is done with it.
 
 use super::place::{Item, files};
 use crate::server::answer::{Data, Done, Kind, Whole};
@@ -7,25 +6,16 @@ use crate::server::api::{About, Api};
 use crate::server::body::{Json, NoQuery, Nothing, Raw};
 use crate::server::call::Call;
 use crate::server::problem::Problem;
+use crate::server::ranged::{attached, respond};
 use crate::server::schema;
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::Method;
 use pinfold::Content;
 use pinfold::files::{Occurrences, Replace};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use tokio_stream::wrappers::ReceiverStream;
-
-/// As much is read at once.
-const PIECE: u64 = 128 << 10;
 
 /// Which file, or which directory; its root if none is named.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -111,7 +101,7 @@ struct Directory {
 
 /// The bytes of a file.
 #[derive(Debug)]
-struct FileBytes;
+pub(super) struct FileBytes;
 
 impl Kind for FileBytes {
     const STATUSES: &'static [(u16, &'static str, Option<&'static str>)] = &[
@@ -181,68 +171,7 @@ async fn read(call: Call, which: Which, _: Nothing) -> Result<Whole<FileBytes>, 
         Ok((file, size, opened.tree))
     })
     .await?;
-    let asked = range(&call.headers, size);
-    let Ok((start, end)) = asked.unwrap_or(Ok((0, size))) else {
-        let unsatisfied = format!("bytes */{size}").parse().unwrap_or(HeaderValue::from_static("bytes */0"));
-        return Ok((StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, unsatisfied)]).into_response().into());
-    };
-    let (pieces, stream) = tokio::sync::mpsc::channel(1);
-    let file = Arc::new(file);
-    tokio::spawn(async move {
-        let mut at = start;
-        while at < end {
-            let (file, length) = (file.clone(), PIECE.min(end - at));
-            let read = tokio::task::spawn_blocking(move || piece(&file, at, length)).await;
-            let piece = read.unwrap_or_else(|error| Err(io::Error::other(error)));
-            let is_last = piece.is_err();
-            at += piece.as_ref().map_or(0, |piece| piece.len() as u64);
-            let sent = tokio::time::timeout(crate::server::bounded::STALL, pieces.send(piece)).await;
-            if is_last || !matches!(sent, Ok(Ok(()))) {
-                break;
-            }
-        }
-        drop((share, tree));
-    });
-    let mut response = Body::from_stream(ReceiverStream::new(stream)).into_response();
-    if let Some(Ok(_)) = asked {
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        if let Ok(told) = format!("bytes {start}-{}/{size}", end - 1).parse() {
-            response.headers_mut().insert(header::CONTENT_RANGE, told);
-        }
-    }
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(end - start));
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    // Whatever it says, nobody's browser is to run it here.
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-    Ok(response.into())
-}
-
-/// Some bytes of a file; an error where it has become shorter than it was.
-fn piece(file: &File, at: u64, length: u64) -> io::Result<Bytes> {
-    let mut buffer = vec![0; usize::try_from(length).unwrap_or(0)];
-    file.read_exact_at(&mut buffer, at)?;
-    Ok(buffer.into())
-}
-
-/// The one range that is asked for, from where to where; an error if there is none such. What is not understood is as good as
-/// not asked: RFC 9110, 14.2.
-fn range(headers: &HeaderMap, size: u64) -> Option<Result<(u64, u64), ()>> {
-    let text = headers.get(header::RANGE)?.to_str().ok()?;
-    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
-    let number = |text: &str| text.trim().parse::<u64>().ok();
-    if first.trim().is_empty() {
-        let length = number(last)?;
-        return Some(if length == 0 || size == 0 { Err(()) } else { Ok((size - length.min(size), size)) });
-    }
-    let start = number(first)?;
-    let end = if last.trim().is_empty() { size } else { number(last)?.saturating_add(1).min(size) };
-    match number(last) {
-        Some(last) if last < start => None,
-        _ if start >= size => Some(Err(())),
-        _ => Some(Ok((start, end))),
-    }
+    Ok(attached(respond((file, size), &call.headers, None, (share, tree))).into())
 }
 
 async fn write(call: Call, writing: Writing, Raw(bytes): Raw) -> Result<Done, Problem> {
@@ -306,34 +235,4 @@ async fn make_directory(call: Call, _: NoQuery, Json(directory): Json<Directory>
         Ok(Done)
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_is_within_the_file_or_none() {
-        let asked = |text: &str, size| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RANGE, text.parse().unwrap());
-            range(&headers, size)
-        };
-        for (text, expected) in [
-            ("bytes=0-0", Some(Ok((0, 1)))),
-            ("bytes=2-", Some(Ok((2, 10)))),
-            ("bytes=8-99999999999999999999", None),
-            ("bytes=8-18446744073709551615", Some(Ok((8, 10)))),
-            ("bytes=-3", Some(Ok((7, 10)))),
-            ("bytes=-99", Some(Ok((0, 10)))),
-            ("bytes=-0", Some(Err(()))),
-            ("bytes=10-", Some(Err(()))),
-            ("bytes=5-4", None),
-            ("bytes=0-1,3-4", None),
-            ("lines=0-1", None),
-        ] {
-            assert_eq!(asked(text, 10), expected, "{text}");
-        }
-        assert_eq!(asked("bytes=0-", 0), Some(Err(())));
-    }
 }

@@ -57,7 +57,7 @@ struct Log {
 
 /// Events.
 #[derive(Debug)]
-struct Events;
+pub(super) struct Events;
 
 impl Kind for Events {
     const STATUSES: &'static [(u16, &'static str, Option<&'static str>)] = &[

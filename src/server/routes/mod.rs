@@ -1,13 +1,17 @@
 //! The routes, one file for each group.
 
 mod archive;
+mod artifacts;
 mod attach;
+mod build_logs;
+mod builds;
 mod checkpoints;
 mod code;
 mod file;
 mod files;
 mod logs;
 mod place;
+mod previews;
 mod run;
 mod sandboxes;
 mod terminals;
@@ -29,5 +33,9 @@ pub(super) fn table() -> Api {
     archive::add(&mut api);
     workspaces::add(&mut api);
     checkpoints::add(&mut api);
+    builds::add(&mut api);
+    build_logs::add(&mut api);
+    artifacts::add(&mut api);
+    previews::add(&mut api);
     api
 }

@@ -16,7 +16,7 @@ fn a_preview_shows_what_its_project_shows_until_it_ends() {
     assert!(token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
     let shown = |token: &str| {
         let shown = builds.find_preview(token).map_err(|error| error.code())?;
-        Ok::<_, &str>(String::from_utf8(shown.artifact.files.read("index.html").unwrap()).unwrap())
+        Ok::<_, &str>(String::from_utf8(shown.files.read("index.html").unwrap()).unwrap())
     };
     assert_eq!(shown(&token).unwrap(), "one\n");
     let first = home.builds()[0]["id"].as_str().unwrap().to_owned();

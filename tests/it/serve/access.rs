@@ -24,17 +24,46 @@ fn with(id: &str) -> (&'static str, Option<(&'static str, Vec<u8>)>) {
         "findFiles" => ("?pattern=*", None),
         "searchFiles" => ("", json(json!({"pattern": "secret"}))),
         "uploadArchive" => ("", Some(("application/x-tar", vec![0; 1024]))),
+        "build" => ("?project=mine", json(json!({"workspace": "mine"}))),
+        "buildArchive" => ("?project=mine", Some(("application/x-tar", vec![0; 1024]))),
+        "openPreview" => ("", json(json!({"project": "mine"}))),
+        "readArtifact" => ("?path=secret", None),
         "listSandboxes" | "listWorkspaces" | "listLanguages" | "showSandbox" | "stopSandbox" | "logs"
         | "followLogs" | "listTerminals" | "showTerminal" | "closeTerminal" | "interruptTerminal"
         | "terminalScreen" | "attach" | "listFiles" | "downloadArchive" | "showWorkspace" | "removeWorkspace"
+        | "listProjects" | "listBuilds" | "showBuild" | "cancelBuild" | "retryBuild" | "buildLogs"
+        | "followBuildLogs" | "showArtifact" | "downloadArtifact" | "listPreviews" | "revokePreview"
         | "listCheckpoints" | "showCheckpoint" | "removeCheckpoint" | "diff" => ("", None),
         other => panic!("say what `{other}` takes, so that it is tried as another owner"),
     }
 }
 
+/// The ids of what Ann has that she did not name herself.
+struct Has {
+    checkpoint: String,
+    build: String,
+    preview: String,
+}
+
+impl Has {
+    /// Ids of nothing.
+    fn nothing() -> Self {
+        let none = || "none".to_owned();
+        Self { checkpoint: none(), build: none(), preview: none() }
+    }
+}
+
 /// A request of each operation, with these names of a sandbox and a workspace.
-fn requests(server: &Server, checkpoint: &str) -> Vec<(String, Request)> {
-    let names = [("sandbox", "mine"), ("workspace", "mine"), ("terminal", "t"), ("checkpoint", checkpoint)];
+fn requests(server: &Server, has: &Has) -> Vec<(String, Request)> {
+    let Has { checkpoint, build, preview } = has;
+    let names = [
+        ("sandbox", "mine"),
+        ("workspace", "mine"),
+        ("terminal", "t"),
+        ("checkpoint", checkpoint.as_str()),
+        ("build", build.as_str()),
+        ("preview", preview.as_str()),
+    ];
     let all = server.operations().into_iter().map(|(id, ..)| {
         let (rest, body) = with(&id);
         let mut request = server.operation(&id, &names, rest);
@@ -50,8 +79,9 @@ fn requests(server: &Server, checkpoint: &str) -> Vec<(String, Request)> {
     all.collect()
 }
 
-/// What Ann has: a sandbox with a terminal, and a workspace with a checkpoint, each with a file. The checkpoint's id.
-fn prepared(server: &Server) -> String {
+/// What Ann has: a sandbox with a terminal, and a workspace with a checkpoint, each with a file; a build, and a preview of what
+/// it made.
+fn prepared(server: &Server) -> Has {
     server.sandbox("mine");
     let terminal = server.operation("openTerminal", &[("sandbox", "mine"), ("terminal", "t")], "");
     server.send(&terminal.json(&json!({"shell": "sh"}))).expect(200);
@@ -62,7 +92,12 @@ fn prepared(server: &Server) -> String {
         server.send(&request.body("application/octet-stream", "secret")).expect(204);
     }
     let saved = server.send(&server.operation("saveCheckpoint", &workspace, "").json(&json!({}))).expect(200).json();
-    saved["checkpoint"]["id"].as_str().unwrap().to_owned()
+    let build = server.build("mine", "mkdir out; echo secret | tee out/secret");
+    assert_eq!(server.built(&build)["state"], "succeeded");
+    let open = server.operation("openPreview", &[], "").json(&json!({"project": "mine"}));
+    let opened = server.send(&open).expect(200).json();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    Has { checkpoint: text(&saved["checkpoint"]["id"]), build, preview: text(&opened["preview"]["id"]) }
 }
 
 /// Everything that Ann sees of what she has.
@@ -74,6 +109,9 @@ fn seen(server: &Server) -> Vec<String> {
         "listFilesOfWorkspace",
         "listCheckpoints",
         "listTerminals",
+        "listBuilds",
+        "listProjects",
+        "listPreviews",
     ];
     let names = [("sandbox", "mine"), ("workspace", "mine")];
     let told = ids.map(|id| {
@@ -93,7 +131,7 @@ fn seen(server: &Server) -> Vec<String> {
 #[test]
 fn nobody_is_served_without_a_token() {
     let server = Server::start(&[]);
-    for (id, request) in requests(&server, "none") {
+    for (id, request) in requests(&server, &Has::nothing()) {
         let none = request.clone().without_token();
         server.send(&none).problem(401, "unauthorized");
         for wrong in ["", "wrong", &ANN[1..], &format!("{ANN}x"), &ANN.to_uppercase()] {
@@ -144,7 +182,7 @@ fn no_page_of_another_site_and_no_borrowed_name_gets_in() {
     {
         // The last is this server by another name than it was called by.
         server.send(&all().header("Origin", origin)).problem(403, "origin");
-        for (id, request) in requests(&server, "none") {
+        for (id, request) in requests(&server, &Has::nothing()) {
             let refused = server.send(&request.header("Origin", origin));
             assert_eq!(refused.status, 403, "{id}");
             assert_eq!(refused.header("access-control-allow-origin"), None);
@@ -165,10 +203,10 @@ fn no_page_of_another_site_and_no_borrowed_name_gets_in() {
 #[test]
 fn one_owner_sees_touches_and_names_nothing_of_another() {
     let server = Server::start(&[]);
-    let checkpoint = prepared(&server);
+    let has = prepared(&server);
     let before = seen(&server);
     let makes = ["startSandbox", "createWorkspace", "run", "runCode", "listLanguages"];
-    for (id, request) in requests(&server, &checkpoint) {
+    for (id, request) in requests(&server, &has) {
         if makes.contains(&id.as_str()) {
             continue;
         }
@@ -178,6 +216,11 @@ fn one_owner_sees_touches_and_names_nothing_of_another() {
         match id.as_str() {
             "listSandboxes" => assert_eq!(response.expect(200).json()["sandboxes"], json!([])),
             "listWorkspaces" => assert_eq!(response.expect(200).json()["workspaces"], json!([])),
+            "listBuilds" => assert_eq!(response.expect(200).json()["builds"], json!([])),
+            "listProjects" => assert_eq!(response.expect(200).json()["projects"], json!([])),
+            "listPreviews" => assert_eq!(response.expect(200).json()["previews"], json!([])),
+            // An archive of nothing is no project, whoever sends it.
+            "buildArchive" => drop(response.problem(422, "project_file")),
             // There is none, which is as good as having ended it.
             "stopSandbox" => drop(response.expect(204)),
             _ => assert_eq!(response.status, 404, "{id}: {text}"),
@@ -211,10 +254,10 @@ fn one_owner_sees_touches_and_names_nothing_of_another() {
 #[test]
 fn looking_changes_nothing() {
     let server = Server::start(&[]);
-    let checkpoint = prepared(&server);
+    let has = prepared(&server);
     let before = seen(&server);
-    for (id, request) in requests(&server, &checkpoint) {
-        let is_stream = id == "followLogs" || id == "attach";
+    for (id, request) in requests(&server, &has) {
+        let is_stream = ["followLogs", "followBuildLogs", "attach"].contains(&id.as_str());
         if !is_stream {
             server.send(&request.clone().method("GET"));
         }

@@ -8,10 +8,14 @@ use std::io::{BufRead, BufReader};
 const LINES: u64 = 2000;
 
 /// One event: its id, its kind, its data.
-type Event = (String, String, Value);
+pub(super) type Event = (String, String, Value);
 
 fn follow(server: &Server, last: Option<&str>) -> BufReader<Box<dyn Stream>> {
-    let mut request = server.operation("followLogs", &[("sandbox", "box")], "");
+    events(server, server.operation("followLogs", &[("sandbox", "box")], ""), last)
+}
+
+/// The events that a request asks for, from behind the last one on.
+pub(super) fn events(server: &Server, mut request: Request, last: Option<&str>) -> BufReader<Box<dyn Stream>> {
     if let Some(last) = last {
         request = request.header("Last-Event-ID", last);
     }
@@ -29,8 +33,8 @@ fn follow(server: &Server, last: Option<&str>) -> BufReader<Box<dyn Stream>> {
     stream
 }
 
-/// The next event; none when the stream has ended.
-fn next(stream: &mut impl BufRead) -> Option<Event> {
+/// The next event that has an id; none when the stream has ended.
+pub(super) fn next(stream: &mut impl BufRead) -> Option<Event> {
     let (mut id, mut event, mut data) = (String::new(), String::new(), Value::Null);
     loop {
         let mut line = String::new();

@@ -76,7 +76,15 @@ fn schemathesis_finds_nothing_that_is_not_as_described() {
         "2",
     ]);
     // It speaks neither these protocols nor tar.
-    for id in ["attach", "followLogs", "uploadArchiveOfSandbox", "uploadArchiveOfWorkspace"] {
+    let others = [
+        "attach",
+        "followLogs",
+        "followBuildLogs",
+        "uploadArchiveOfSandbox",
+        "uploadArchiveOfWorkspace",
+        "buildArchive",
+    ];
+    for id in others {
         command.args(["--exclude-operation-id", id]);
     }
     command.env("HOME", server.home.scratch.path("")).env("NO_COLOR", "1");

@@ -21,6 +21,7 @@ fn every_route_does_what_it_says() {
     }
     workspaces(&server);
     checkpoints(&server);
+    super::builds::routes(&server);
     let stop = server.operation("stopSandbox", &[("sandbox", "box")], "");
     server.send(&stop).expect(204);
     server.send(&stop).expect(204);

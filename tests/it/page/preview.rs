@@ -1,0 +1,79 @@
+//! What a build made in the browser of somebody who is signed in: it runs as a site of its own, and reaches nothing else.
+
+use super::browser::Browser;
+use super::{Server, TOKEN};
+use serde_json::{Value, json};
+
+/// A module that imports another by an absolute path, and tries what it should not be able to do.
+const APP: &str = r"
+import { word } from '/lib/word.js';
+const server = `http://localhost:${location.port}`;
+const tried = async (what) => { try { return String(await what()); } catch { return 'refused'; } };
+window.results = {
+    word,
+    own: await tried(async () => (await (await fetch('/data.json')).json()).here),
+    api: await tried(async () => (await fetch(`${server}/v1/builds`, { credentials: 'include' })).status),
+    blind: await tried(async () => (await fetch(`${server}/healthz`, { mode: 'no-cors' })).type),
+    socket: await tried(() => new Promise((yes, no) => {
+        const socket = new WebSocket(`ws://localhost:${location.port}/v1/sandboxes/x/terminals/t/attach`);
+        socket.onopen = yes;
+        socket.onerror = no;
+    })),
+    worker: await tried(() => navigator.serviceWorker.register('/lib/word.js')),
+    kept: (localStorage.kept = 'kept', localStorage.kept),
+};
+";
+
+fn build(server: &Server) -> String {
+    let project = "artifact = 'site'\n[[phase]]\nname = 'build'\nrun = 'true'\n";
+    let files = [
+        ("pinfold.toml", project),
+        ("site/index.html", "<!doctype html><title>site</title><script type=module src=/app.js></script>"),
+        ("site/app.js", APP),
+        ("site/lib/word.js", "export const word = 'imported';"),
+        ("site/data.json", r#"{"here": true}"#),
+    ];
+    let files: Vec<_> = files.iter().map(|(path, content)| json!({"path": path, "content": content})).collect();
+    let headers = format!("Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n");
+    let ask = |request: &str, body: &Value| {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let (status, _, body) = server.ask(request, &headers, &body);
+        assert_eq!(status, 200, "{request}: {body}");
+        body
+    };
+    let build: Value = serde_json::from_str(&ask("POST /v1/builds?project=site", &json!({"files": files}))).unwrap();
+    let events = ask(&format!("GET /v1/builds/{}/logs/events", build["id"].as_str().unwrap()), &Value::Null);
+    assert!(events.contains(r#"{"state":"succeeded"}"#), "{events}");
+    let opened: Value = serde_json::from_str(&ask("POST /v1/previews", &json!({"project": "site"}))).unwrap();
+    opened["token"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_site_works_at_its_own_origin_and_reaches_nothing_else() {
+    let Some(mut browser) = Browser::start() else { return };
+    let server = Server::start();
+    let (token, port) = (build(&server), server.address.port());
+    browser.open(&format!("http://localhost:{port}/#token={TOKEN}"));
+    browser.wait("document.querySelector('.starter')");
+    browser.open(&format!("http://localhost:{port}/p/{token}/"));
+    browser.wait("window.results");
+    assert_eq!(browser.js("location.host"), format!("{token}.localhost:{port}"));
+    let results = browser.js("window.results");
+    let expected = json!({
+        "word": "imported", "own": "true", "api": "refused", "blind": "refused", "socket": "refused",
+        "worker": "refused", "kept": "kept",
+    });
+    assert_eq!(results, expected);
+    // The session is sent to the server, and not to what is shown.
+    let mut cookies = |url: String| {
+        let told = browser.call("Network.getCookies", json!({"urls": [url]}));
+        told["cookies"].as_array().unwrap().len()
+    };
+    assert_eq!(cookies(format!("http://localhost:{port}/")), 1);
+    assert_eq!(cookies(format!("http://{token}.localhost:{port}/")), 0);
+    // A refresh finds it again, wherever in the site somebody is.
+    browser.open(&format!("http://{token}.localhost:{port}/some/route"));
+    browser.wait("window.results?.word === 'imported' && location.pathname === '/some/route'");
+    drop(browser);
+    server.stop();
+}
