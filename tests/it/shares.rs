@@ -195,6 +195,26 @@ fn swap_is_limited_beside_the_memory() {
 }
 
 #[test]
+fn what_is_swapped_out_is_limited() {
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    if swaps.lines().count() < 2 {
+        return host_cannot("this host has no swap space");
+    }
+    if !held(&json!({ "swap_bytes": MIB })) {
+        return;
+    }
+    let hog = |mib: &str, swap: Value| {
+        let job = Job::probe("memory", &["heap", mib]).limit("memory_bytes", 64 * MIB).limit("swap_bytes", swap);
+        job.limit("wall_ms", 600_000).run()
+    };
+    // The same memory, with room in swap for what is beyond and without.
+    assert_eq!(hog("96", json!(64 * MIB)).exited(), "held\n");
+    hog("96", json!(0)).is(Status::OutOfMemory);
+    hog("96", json!(8 * MIB)).is(Status::OutOfMemory);
+    hog("160", json!(64 * MIB)).is(Status::OutOfMemory);
+}
+
+#[test]
 fn recursion_ends_at_the_end_of_the_stack() {
     let recurse = |kib: &str, limit: Value| Job::probe("memory", &["stack", kib]).limit("stack_bytes", limit).run();
     for (limit, within, beyond) in [(256 << 10, "64", "512"), (8 * MIB, "7000", "9000"), (64 * MIB, "60000", "70000")] {
