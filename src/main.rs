@@ -7,9 +7,5 @@ mod mcp;
 
 /// Called by `cli::sys`, which has the entry point. The answer is the exit code.
 fn main() -> u8 {
-    let exit = match cli::Cli::from_arguments() {
-        Ok(cli) => cli.run(),
-        Err(refusal) => cli::refuse(&refusal),
-    };
-    exit.code()
+    cli::run().code()
 }

@@ -24,7 +24,7 @@ use std::io::IsTerminal;
 /// those of `pinfold run`: the command's own; 128+n when it died of signal n; 124 when the time ran out; 125 when Pinfold
 /// failed or there is no such sandbox; 126 when the command can't be executed, 127 when it was not found; 137 out of memory; 130 or 143 when
 /// it was cancelled.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(
     args_override_self = true,
     override_usage = "pinfold exec [OPTIONS] NAME -- COMMAND [ARG]...",
@@ -140,6 +140,22 @@ pub(super) fn subcommand() -> clap::Command {
 
 /// Reads its options from the arguments, of which its name is the first.
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<ExecOptions, clap::Error> {
+    match without_options(&arguments) {
+        Some(options) => Ok(options),
+        None => parse_options(arguments),
+    }
+}
+
+/// Reads `exec NAME -- COMMAND [ARG]...`, as most callers write it, without clap, which takes a twentieth of a millisecond.
+fn without_options(arguments: &[OsString]) -> Option<ExecOptions> {
+    let [_, name, dashes, command @ ..] = arguments else { return None };
+    let name = name.to_str().filter(|name| !name.starts_with('-') && dashes == "--" && !command.is_empty())?;
+    let command = command.iter().map(|argument| argument.to_str().map(str::to_owned)).collect::<Option<_>>()?;
+    Some(ExecOptions { name: name.to_owned(), command, ..ExecOptions::default() })
+}
+
+/// What clap makes of the arguments.
+pub(super) fn parse_options(arguments: Vec<OsString>) -> Result<ExecOptions, clap::Error> {
     let mut subcommand = subcommand();
     let matches = subcommand.try_get_matches_from_mut(arguments)?;
     ExecOptions::from_arg_matches(&matches).map_err(|error| error.format(&mut subcommand))

@@ -50,7 +50,7 @@ const WIDTH: usize = 100;
 /// milliseconds: no daemon, no image, no root.
 #[derive(Debug, Parser)]
 #[command(name = "pinfold", version, disable_help_subcommand = true, max_term_width = WIDTH)]
-pub(crate) struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -85,18 +85,19 @@ enum Command {
     Man(man::ManOptions),
 }
 
-impl Cli {
-    /// What the program's arguments say. Only the options of `exec` are read where that is the subcommand: to put together what
-    /// clap has to know of the others takes a tenth of the time that a short command takes.
-    pub(crate) fn from_arguments() -> Result<Self, clap::Error> {
-        let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-        match arguments.first() {
-            Some(first) if first == "exec" => Ok(Self { command: Command::Exec(Box::new(exec::parse(arguments)?)) }),
-            Some(first) if !first.as_encoded_bytes().starts_with(b"-") => Self::try_parse(),
-            _ => Self::parse_with_what_each_subcommand_is_for(),
-        }
-    }
+/// Does what the program's arguments say. Only the options of `exec` are read where that is the subcommand: to put together what
+/// clap has to know of the others takes a tenth of the time that a short command takes.
+pub(crate) fn run() -> Exit {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let done = match arguments.first() {
+        Some(first) if first == "exec" => exec::parse(arguments).map(|options| exec::run(&options)),
+        Some(first) if !first.as_encoded_bytes().starts_with(b"-") => Cli::try_parse().map(Cli::run),
+        _ => Cli::parse_with_what_each_subcommand_is_for().map(Cli::run),
+    };
+    done.unwrap_or_else(|refusal| refuse(&refusal))
+}
 
+impl Cli {
     /// The program's own help has a line for each subcommand, which one that is deferred does not have yet.
     fn parse_with_what_each_subcommand_is_for() -> Result<Self, clap::Error> {
         let mut command = Self::command();
@@ -104,8 +105,9 @@ impl Cli {
         Self::from_arg_matches(&command.try_get_matches()?)
     }
 
-    /// Does what was asked for.
-    pub(crate) fn run(self) -> Exit {
+    /// Does what was asked for. Not a part of `run`, whose stack would be as large as that of all subcommands.
+    #[inline(never)]
+    fn run(self) -> Exit {
         match self.command {
             Command::Run(options) => run::run(*options),
             Command::Start(options) => start::run(&options),
@@ -136,7 +138,7 @@ impl Cli {
 
 /// Prints what clap has to say instead of a parsed command line: help and the version are a success on stdout, wrong
 /// usage is Pinfold's own failure on stderr.
-pub(crate) fn refuse(refusal: &clap::Error) -> Exit {
+fn refuse(refusal: &clap::Error) -> Exit {
     // Nobody is left to tell when the output is closed.
     let _ = refusal.print();
     if refusal.use_stderr() { Exit::Failed } else { Exit::Success }

@@ -143,3 +143,29 @@ fn exec_is_the_same_alone_as_below_pinfold() {
         assert_eq!((below.kind(), below.to_string()), (alone.kind(), alone.to_string()));
     }
 }
+
+#[test]
+fn exec_without_options_is_read_as_clap_reads_it() {
+    for arguments in [
+        &["exec", "box", "--", "true"][..],
+        &["exec", "box", "--", "sh", "-c", "exit 3"],
+        &["exec", "box", "--", "--", "--json", "--"],
+        &["exec", "box", "--", "-t", "a", "--", "b"],
+        &["exec", "", "--", ""],
+        &["exec", "a=b", "--", "a=b", "\u{e4} \n"],
+        &["exec", "box", "-", "--", "a"],
+        &["exec", "box", "true"],
+        &["exec", "box", "true", "--", "a"],
+        &["exec", "-t", "--", "box", "true"],
+        &["exec", "--", "box", "true"],
+        &["exec", "--", "--", "true"],
+        &["exec", "box", "--"],
+        &["exec", "box"],
+        &["exec", "--help", "--", "true"],
+    ] {
+        let arguments: Vec<std::ffi::OsString> = arguments.iter().map(Into::into).collect();
+        let told = |parsed: Result<super::exec::ExecOptions, clap::Error>| format!("{parsed:?}");
+        let clap = told(super::exec::parse_options(arguments.clone()));
+        assert_eq!(told(super::exec::parse(arguments.clone())), clap, "{arguments:?}");
+    }
+}
