@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 /// By default, how long a runner may take beyond the wall clock.
@@ -163,15 +163,31 @@ impl Pinfold {
     /// # Errors
     /// When no sandbox could be started: [`Error`] says why.
     pub async fn spawn(&self, job: Job, stdio: Stdio) -> Result<Sandbox, Error> {
-        self.launch(job, stdio, None).await
+        self.launch(job, stdio, (None, None)).await
+    }
+
+    /// The same, but the runner gets its job only when that is said: by then it can be written down who runs it. If it is never
+    /// said, nothing of the job runs.
+    pub(crate) async fn spawn_held_back(
+        &self,
+        job: Job,
+        stdio: Stdio,
+    ) -> Result<(Sandbox, oneshot::Sender<()>), Error> {
+        let (go, waits) = oneshot::channel();
+        Ok((self.launch(job, stdio, (None, Some(waits))).await?, go))
     }
 
     /// Starts a sandbox that is held: its job has no command, and `held` is the runner's end of the keeper's socket.
     pub(crate) async fn hold(&self, job: Job, held: OwnedFd) -> Result<Sandbox, Error> {
-        self.launch(job, Stdio::captured(), Some(held)).await
+        self.launch(job, Stdio::captured(), (Some(held), None)).await
     }
 
-    async fn launch(&self, job: Job, stdio: Stdio, held: Option<OwnedFd>) -> Result<Sandbox, Error> {
+    async fn launch(
+        &self,
+        job: Job,
+        stdio: Stdio,
+        (held, waits): (Option<OwnedFd>, Option<oneshot::Receiver<()>>),
+    ) -> Result<Sandbox, Error> {
         let runtime = Handle::try_current().map_err(Error::NoRuntime)?;
         if stdio.streams_stdin() && !job.stdin.as_bytes().is_empty() {
             return Err(Error::TwoStdins);
@@ -190,10 +206,16 @@ impl Pinfold {
         let expectation = Expectation::new(id, &job, stdio);
         let wall = job.limits.wall_ms.value().map(Duration::from_millis);
         let sockets = Sockets { held, network };
-        let (supervision, streams) =
+        let (mut supervision, streams) =
             self.start(place, (json, sockets), stdio, expectation, (wall, self.cleanup(&job)))?;
         let shared = supervision.leash.shared().clone();
         let whole = async move {
+            if let Some(waits) = waits
+                && waits.await.is_err()
+            {
+                // A runner that is handed nothing ends at once.
+                supervision.job.1.clear();
+            }
             let mut outcome = supervision.run().await;
             if let Some(gate) = gate {
                 gate.close(&mut outcome).await;

@@ -16,6 +16,7 @@ use crate::workspace::InUse;
 use pinfold_runner::{AbsolutePath, Job, Limit, Mount, Network, Outcome, SandboxId, Status};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// How long the rest of the output may take once nothing of the sandbox runs any more.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -38,7 +39,7 @@ impl Stage<'_> {
         let job = self.job(number, phase).map_err(|error| Fault::from(&error))?;
         let is_short = job.limits.wall_ms.value() < phase.limits.wall_ms.value().or(Some(u64::MAX));
         self.log.say(Some(&phase.name), format!("phase `{}` begins", phase.name)).await;
-        let spawned = self.pinfold.spawn(job, Stdio::Live { stdin: Stdin::Job });
+        let spawned = self.pinfold.spawn_held_back(job, Stdio::Live { stdin: Stdin::Job });
         let sandbox = tokio::select! {
             spawned = spawned => spawned.map_err(|error| started(&error))?,
             () = stopped(stops) => return Err(Fault::new("cancelled", "the build was told to stop")),
@@ -59,7 +60,12 @@ impl Stage<'_> {
         ended.map_or(Ok(()), Err)
     }
 
-    async fn watch(&self, mut sandbox: Sandbox, phase: &PhasePlan, stops: &mut Stops) -> Result<Outcome, Error> {
+    async fn watch(
+        &self,
+        (mut sandbox, go): (Sandbox, oneshot::Sender<()>),
+        phase: &PhasePlan,
+        stops: &mut Stops,
+    ) -> Result<Outcome, Error> {
         let running = Running {
             phase: phase.name.clone(),
             sandbox: sandbox.id().to_owned(),
@@ -71,8 +77,9 @@ impl Stage<'_> {
         readers.spawn(self.log.clone().read(name(), Stream::Stderr, sandbox.take_stderr()));
         let claim = self.claim.clone();
         let noted = self.builds.blocking(move |builds| builds.store().note_running(&claim, &running));
-        // Dropping the sandbox ends it.
+        // Whoever finds this build lost from here on knows whom to end first. Until then nothing runs.
         noted.await?;
+        let _has_ended = go.send(());
         self.builds.wake();
         let controller = sandbox.controller();
         let ended = sandbox.wait();

@@ -140,6 +140,20 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = positive, hide_short_help = true)]
     build_time: Option<Duration>,
 
+    /// How often workers may try a build (default: 2)
+    ///
+    /// A build whose worker was killed goes back to the queue, until it was tried so often. One that fails is not tried again.
+    #[arg(long, value_name = "COUNT", help_heading = "Server", value_parser = at_least_one, hide_short_help = true)]
+    attempts: Option<usize>,
+
+    /// Silence after which a build is lost (default: 30s)
+    #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = positive, hide_short_help = true)]
+    lease: Option<Duration>,
+
+    /// How long a build may wait (default: 15m)
+    #[arg(long, value_name = "TIME", help_heading = "Server", value_parser = positive, hide_short_help = true)]
+    longest_wait: Option<Duration>,
+
     /// Builds of each owner that may wait (default: 1000)
     #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = BUILDS, hide_default_value = true, hide_short_help = true)]
     max_builds: u64,
@@ -259,6 +273,7 @@ fn settings(options: &ServeOptions) -> Result<Settings, String> {
     if role == Role::Api && options.workers.is_some() {
         return Err("`--role api` runs no builds: leave `--workers` out".to_owned());
     }
+    let (usual, work) = (build::Policy::default(), build::WorkerSettings::default());
     Ok(Settings {
         listen,
         token_file: options.token_file.as_deref().map(absolute).transpose()?,
@@ -282,7 +297,10 @@ fn settings(options: &ServeOptions) -> Result<Settings, String> {
         },
         workers: options.workers.unwrap_or(WORKERS),
         build_limits: build_limits(&options.sandbox)?,
-        build_time: options.build_time.unwrap_or(Duration::from_secs(300)),
+        build_time: options.build_time.unwrap_or(usual.time),
+        build_attempts: options.attempts.and_then(|count| u32::try_from(count).ok()).unwrap_or(usual.attempts),
+        build_lease: options.lease.unwrap_or(work.lease),
+        build_wait: options.longest_wait.unwrap_or(work.longest_wait),
         max_builds: options.max_builds,
         previews: options.preview_host.clone(),
     })

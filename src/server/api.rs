@@ -3,10 +3,10 @@
 
 use super::answer::Answer;
 use super::body::FromBody;
-use super::call::Call;
+use super::call::{Call, Caller};
 use super::problem::{Problem, ProblemJson};
 use super::schema::Schemas;
-use super::state::{Owner, Shared};
+use super::state::Shared;
 use axum::Router;
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::Method;
@@ -57,10 +57,10 @@ impl Api {
             let route = route.clone();
             async move {
                 let number = request.extensions().get::<Number>().cloned();
-                let owner = request.extensions().get::<Arc<Owner>>().cloned();
-                let answer = match owner {
-                    Some(owner) => {
-                        let answer = ask::<Q, B, A, F, Fut>(&shared, &owner, &parameters, request, route, has_query);
+                let answer = match request.extensions().get::<Caller>().cloned() {
+                    Some(caller) => {
+                        let owner = caller.owner.clone();
+                        let answer = ask::<Q, B, A, F, Fut>(&shared, caller, &parameters, request, route, has_query);
                         answer.await.map_err(|problem| problem.renamed(|text| owner.as_named(text)))
                     }
                     None => Err(Problem::ours("no_owner", "a route was asked by nobody")),
@@ -130,7 +130,7 @@ impl Api {
 /// Reads what a route needs, and asks it.
 async fn ask<Q, B, A, F, Fut>(
     shared: &Arc<Shared>,
-    owner: &Arc<Owner>,
+    caller: Caller,
     parameters: &RawPathParams,
     request: Request,
     route: F,
@@ -143,7 +143,7 @@ where
     Fut: Future<Output = Result<A, Problem>>,
 {
     let parameters = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let call = Call::new(shared.clone(), owner.clone(), request.headers().clone(), parameters);
+    let call = Call::new(shared.clone(), caller, request.headers().clone(), parameters);
     let text = request.uri().query().unwrap_or_default();
     if !has_query && !text.is_empty() {
         return Err(Problem::invalid("this route takes no query"));

@@ -1,7 +1,7 @@
 //! One request, as a route sees it: whose it is, what its path names, and how it gets its share of the server.
 
 use super::problem::Problem;
-use super::state::{Owner, Shared};
+use super::state::{Owner, Phase, Shared};
 use axum::http::HeaderMap;
 use pinfold::held::Held;
 use std::sync::Arc;
@@ -12,11 +12,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How long a request waits for its turn where many want the same.
 const TURN: Duration = Duration::from_secs(10);
 
+/// Who asks: the number of the token that was shown, and whose it is.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) token: usize,
+    pub(super) owner: Arc<Owner>,
+}
+
 /// One request.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) shared: Arc<Shared>,
     pub(super) owner: Arc<Owner>,
+    token: usize,
     pub(super) headers: HeaderMap,
     parameters: Arc<[(String, String)]>,
 }
@@ -38,11 +46,23 @@ impl Drop for Share {
 impl Call {
     pub(super) fn new(
         shared: Arc<Shared>,
-        owner: Arc<Owner>,
+        caller: Caller,
         headers: HeaderMap,
         parameters: Vec<(String, String)>,
     ) -> Self {
-        Self { shared, owner, headers, parameters: parameters.into() }
+        let Caller { token, owner } = caller;
+        Self { shared, owner, token, headers, parameters: parameters.into() }
+    }
+
+    /// Whether the token that it was asked with was not withdrawn, and the server does not end.
+    pub(super) fn goes_on(&self) -> bool {
+        let is_good = self.shared.tokens().owner_of(self.token).is_some();
+        is_good && *self.shared.phase.borrow() < Phase::Draining
+    }
+
+    /// Returns when what would go on for ever is to end.
+    pub(super) async fn ended(&self) {
+        self.shared.ended_for(self.token).await;
     }
 
     /// What the path has in the place of `{name}`.
@@ -78,8 +98,15 @@ impl Call {
 
     /// The right to run one more command.
     pub(super) fn command(&self) -> Result<Share, Problem> {
-        let all = [&self.owner.commands, &self.shared.commands];
-        self.share(all, |shared| &shared.metrics.commands, "as many commands run as may at once")
+        let (all, words) = ([&self.owner.commands, &self.shared.commands], "as many commands run as may at once");
+        let share = self.share(all, |shared| &shared.metrics.commands, words)?;
+        let most = self.shared.settings.max_commands;
+        // One owner among several leaves some for the others.
+        let own = if self.shared.tokens().askers() > 1 { most.div_ceil(2) } else { most };
+        match most - self.owner.commands.available_permits() <= own {
+            true => Ok(share),
+            false => Err(Problem::busy(words)),
+        }
     }
 
     /// The right to one more stream of events or one more terminal.

@@ -2,6 +2,7 @@
 //! sent it, and whose it is. And what every answer gets on its way out: headers, a line in the log, a count.
 
 use super::api::{Cause, Number, Route};
+use super::call::Caller;
 use super::page;
 use super::preview::{self, Asked};
 use super::problem::Problem;
@@ -133,7 +134,7 @@ impl Guard {
         if let Some(answer) = page::answer(request, &self.shared) {
             return answer.map(Pass::Answer);
         }
-        let owner = self.owner(request)?;
+        let caller = self.caller(request)?;
         if *self.shared.phase.borrow() >= Phase::Draining {
             return Err(Problem::busy("the server ends"));
         }
@@ -142,9 +143,9 @@ impl Guard {
             let text = self.shared.metrics.tell();
             return Ok(Pass::Answer(([(header::CONTENT_TYPE, kind)], text).into_response()));
         }
-        let owner = &self.shared.owners[owner];
-        request.extensions_mut().insert(owner.clone());
-        Ok(Pass::Owner(owner.name.clone()))
+        let name = caller.owner.name.clone();
+        request.extensions_mut().insert(caller);
+        Ok(Pass::Owner(name))
     }
 
     /// A name that leads here and is not ours is how a page of another site reaches us: DNS rebinding. The name of a preview is
@@ -188,13 +189,14 @@ impl Guard {
     }
 
     /// Whose token it shows, or whose session it is of. One that shows a token has no other say.
-    fn owner(&self, request: &Request) -> Result<usize, Problem> {
-        let headers = request.headers();
-        let owner = match headers.contains_key(header::AUTHORIZATION) {
-            true => bearer(headers).and_then(|token| self.shared.tokens.owner(token)),
-            false => page::owner(request, &self.shared),
+    fn caller(&self, request: &Request) -> Result<Caller, Problem> {
+        let (headers, tokens) = (request.headers(), self.shared.tokens());
+        let token = match headers.contains_key(header::AUTHORIZATION) {
+            true => bearer(headers).and_then(|token| tokens.find(token)),
+            false => page::token(request, &self.shared),
         };
-        owner.ok_or_else(|| {
+        let caller = token.and_then(|token| Some(Caller { token, owner: tokens.holder(token)?.clone() }));
+        caller.ok_or_else(|| {
             let words = "a token is needed: `Authorization: Bearer TOKEN`";
             Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", words)
         })

@@ -12,7 +12,9 @@ use pinfold::service::{Settings, notify, remember_previews, state_directory};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use serde_json::json;
+use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,13 +51,15 @@ async fn serve(settings: Settings, handed: Vec<OwnedFd>) -> Result<(), String> {
     let caught = |error: std::io::Error| format!("failed to catch signals: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(caught)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(caught)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(caught)?;
+    let has_terminal = std::io::stderr().is_terminal();
     let listeners = match settings.role.answers() {
         true => Listener::all(&settings.listen, handed, settings.token_file.is_some())?,
         false => Vec::new(),
     };
     let tokens = match &settings.token_file {
         Some(path) => Tokens::read(path)?,
-        None => Tokens::first(&state_directory().map_err(|error| error.to_string())?.join(TOKENS))?,
+        None => Tokens::first(&first_tokens()?)?,
     };
     let (router, document) = routes::table().finish();
     let previews = previews(&settings, &listeners)?;
@@ -73,9 +77,16 @@ async fn serve(settings: Settings, handed: Vec<OwnedFd>) -> Result<(), String> {
         worker.spawn(work(shared.clone()));
     }
     notify("READY=1");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            // A terminal that was closed is one no longer. Every other time it is a wish.
+            _ = hangup.recv() => match has_terminal && !std::io::stderr().is_terminal() {
+                true => break,
+                false => reload(&shared),
+            },
+        }
     }
     notify("STOPPING=1");
     shared.journal.tell("info", "draining", json!({"deadline_seconds": drain.as_secs()}));
@@ -108,6 +119,22 @@ async fn serve(settings: Settings, handed: Vec<OwnedFd>) -> Result<(), String> {
     }
     shared.journal.flush();
     Ok(())
+}
+
+/// Reads the token file anew. One that can't be read changes nothing.
+fn reload(shared: &Shared) {
+    let path = shared.settings.token_file.clone().map_or_else(first_tokens, Ok);
+    match path.and_then(|path| Tokens::read(&path)) {
+        Ok(read) => {
+            shared.renew(&read);
+            shared.journal.tell("info", "reloaded", json!({"owners": shared.tokens().askers()}));
+        }
+        Err(cause) => shared.journal.tell("error", "reload", json!({"cause": cause})),
+    }
+}
+
+fn first_tokens() -> Result<PathBuf, String> {
+    Ok(state_directory().map_err(|error| error.to_string())?.join(TOKENS))
 }
 
 /// Where previews are: below the origin that the operator named, or `localhost` with the first port. It is written down for

@@ -12,9 +12,10 @@ use pinfold::Pinfold;
 use pinfold::build::Builds;
 use pinfold::code::{CodeConfig, Executor, Languages};
 use pinfold::held::{Name, Sandboxes};
-use pinfold::service::{self, Settings};
+use pinfold::service::{self, Settings, Turn};
 use pinfold::workspace::Store;
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -48,12 +49,13 @@ pub(super) struct Shared {
     pub(super) languages: Languages,
     pub(super) sandboxes: Sandboxes,
     pub(super) store: Store,
+    /// Where sandboxes are known.
+    pub(super) runtime: PathBuf,
     pub(super) builds: Builds,
     pub(super) grants: Grants,
     pub(super) previews: Previews,
-    pub(super) tokens: Tokens,
     pub(super) sessions: Sessions,
-    pub(super) owners: Vec<Arc<Owner>>,
+    roll: watch::Sender<Arc<Roll>>,
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
     pub(super) commands: Arc<Semaphore>,
@@ -76,7 +78,7 @@ pub(super) struct Owner {
     pub(super) builds: String,
     pub(super) commands: Arc<Semaphore>,
     pub(super) streams: Arc<Semaphore>,
-    /// Held while it is seen whether there may be one more, and that is made.
+    /// Held while it is seen whether there may be one more, and that is made. Other servers wait for the [`turn`](Self::turn).
     pub(super) making: Mutex<()>,
 }
 
@@ -91,6 +93,12 @@ impl Owner {
             streams: Arc::new(Semaphore::new(STREAMS.1)),
             making: Mutex::new(()),
         }
+    }
+
+    /// Keeps other servers of the same directory from making something of this owner's there.
+    pub(super) fn turn(&self, directory: &Path) -> Result<Turn, Problem> {
+        let turn = service::turn(directory, &self.name)?;
+        turn.ok_or_else(|| Problem::busy("another server of this host makes something of yours"))
     }
 
     /// The whole name of a sandbox, which is one of this owner's whatever is given.
@@ -129,6 +137,41 @@ impl Owner {
     }
 }
 
+/// Who may ask: tokens, and the owners that they are of.
+#[derive(Debug)]
+pub(super) struct Roll {
+    tokens: Tokens,
+    owners: Vec<Arc<Owner>>,
+}
+
+impl std::ops::Deref for Roll {
+    type Target = Tokens;
+
+    fn deref(&self) -> &Tokens {
+        &self.tokens
+    }
+}
+
+impl Roll {
+    fn new(tokens: Tokens, commands: usize) -> Self {
+        let owners = tokens.owners().iter().map(|name| Arc::new(Owner::new(name, commands))).collect();
+        Self { tokens, owners }
+    }
+
+    /// Whoever is known stays as he is, with what he has at work.
+    fn renewed(&self, read: &Tokens, commands: usize) -> Self {
+        let tokens = self.tokens.renewed(read);
+        let mut owners = self.owners.clone();
+        owners.extend(tokens.owners()[owners.len()..].iter().map(|name| Arc::new(Owner::new(name, commands))));
+        Self { tokens, owners }
+    }
+
+    /// Whose a token is.
+    pub(super) fn holder(&self, token: usize) -> Option<&Arc<Owner>> {
+        self.owners.get(self.tokens.owner_of(token)?)
+    }
+}
+
 impl Shared {
     /// # Errors
     /// In words.
@@ -152,9 +195,6 @@ impl Shared {
         let (bounds, allowed) = ((settings.time, output), &settings.allowed_languages);
         let executor = service::executor(&settings.job, bounds, languages.clone(), allowed, pinfold.clone());
         let executor = executor.map_err(words)?;
-        // One owner among several leaves some for the others.
-        let share = if tokens.owners().len() > 1 { settings.max_commands.div_ceil(2) } else { settings.max_commands };
-        let owners = tokens.owners().iter().map(|name| Arc::new(Owner::new(name, share))).collect();
         let store = Store::new().map_err(words)?;
         Ok(Self {
             builds: Builds::at(store.state()).map_err(words)?,
@@ -165,10 +205,10 @@ impl Shared {
             executor,
             languages,
             sandboxes: Sandboxes::new(),
+            runtime: service::runtime_directory().map_err(words)?,
             store,
-            tokens,
             sessions: Sessions::default(),
-            owners,
+            roll: watch::Sender::new(Arc::new(Roll::new(tokens, settings.max_commands))),
             metrics: Metrics::default(),
             journal: Journal::start(),
             commands: Arc::new(Semaphore::new(settings.max_commands)),
@@ -180,6 +220,25 @@ impl Shared {
             document,
             settings,
         })
+    }
+
+    /// Who may ask, as it is now.
+    pub(super) fn tokens(&self) -> Arc<Roll> {
+        self.roll.borrow().clone()
+    }
+
+    /// Takes what the token file says now. What was withdrawn is good for nothing more from here on.
+    pub(super) fn renew(&self, read: &Tokens) {
+        self.roll.send_modify(|roll| *roll = Arc::new(roll.renewed(read, self.settings.max_commands)));
+    }
+
+    /// Returns when the token of this number is withdrawn, or the server begins to end.
+    pub(super) async fn ended_for(&self, token: usize) {
+        let mut roll = self.roll.subscribe();
+        tokio::select! {
+            _withdrawn = roll.wait_for(|roll| roll.owner_of(token).is_none()) => {}
+            () = self.draining() => {}
+        }
     }
 
     /// Returns when the server begins to end.

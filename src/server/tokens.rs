@@ -4,7 +4,7 @@
 use hmac_sha256::Hash;
 use rustix::fs::{Mode, OFlags};
 use rustix::rand::{GetRandomFlags, getrandom};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -18,11 +18,20 @@ const SHORTEST: usize = 16;
 /// More of a file is not read.
 const LARGEST: u64 = 1 << 20;
 
-/// All tokens, as digests, each with the number of its owner.
-#[derive(Debug)]
+/// All tokens. Each has a number, which means that token for as long as the server lives, and so has each owner.
+#[derive(Clone, Debug)]
 pub(super) struct Tokens {
-    digests: Vec<([u8; 32], u32)>,
+    tokens: Vec<Token>,
     owners: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Token {
+    digest: [u8; 32],
+    /// The number of its owner.
+    owner: u32,
+    /// Whether it was not withdrawn.
+    is_good: bool,
 }
 
 impl Tokens {
@@ -57,7 +66,7 @@ impl Tokens {
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
-        let (mut digests, mut owners) = (Vec::new(), Vec::new());
+        let (mut tokens, mut owners) = (Vec::<Token>::new(), Vec::new());
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -79,41 +88,83 @@ impl Tokens {
                 owners.push(owner.to_owned());
                 u32::try_from(owners.len() - 1).unwrap_or(u32::MAX)
             });
-            digests.push((Hash::hash(token.as_bytes()), number));
+            let digest = Hash::hash(token.as_bytes());
+            if tokens.iter().any(|token| token.digest == digest) {
+                return refused("the same token stands further up");
+            }
+            tokens.push(Token { digest, owner: number, is_good: true });
         }
-        if digests.is_empty() { Err("it has no token".to_owned()) } else { Ok(Self { digests, owners }) }
+        if tokens.is_empty() { Err("it has no token".to_owned()) } else { Ok(Self { tokens, owners }) }
     }
 
-    /// The names of all owners.
+    /// These after the file was read again. What was withdrawn keeps its number and is good no more, so that no number ever
+    /// comes to mean another token or another owner.
+    pub(super) fn renewed(&self, read: &Self) -> Self {
+        let mut all = self.clone();
+        all.tokens.iter_mut().for_each(|token| token.is_good = false);
+        for token in &read.tokens {
+            let Some(name) = read.name(token.owner) else { continue };
+            let owner = all.number(name);
+            match all.tokens.iter_mut().find(|known| (known.digest, known.owner) == (token.digest, owner)) {
+                Some(known) => known.is_good = true,
+                None => all.tokens.push(Token { owner, ..token.clone() }),
+            }
+        }
+        all
+    }
+
+    fn name(&self, owner: u32) -> Option<&str> {
+        self.owners.get(usize::try_from(owner).ok()?).map(String::as_str)
+    }
+
+    /// The number of an owner, who may be new.
+    fn number(&mut self, name: &str) -> u32 {
+        let at = self.owners.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.owners.push(name.to_owned());
+            self.owners.len() - 1
+        });
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// The names of all owners, also of those whose tokens were all withdrawn.
     pub(super) fn owners(&self) -> &[String] {
         &self.owners
     }
 
-    /// The number of the owner of a token.
-    pub(super) fn owner(&self, token: &str) -> Option<usize> {
-        self.owner_of(self.find(token)?)
+    /// How many owners may ask.
+    pub(super) fn askers(&self) -> usize {
+        let owners: BTreeSet<u32> = self.good().map(|token| token.owner).collect();
+        owners.len()
+    }
+
+    fn good(&self) -> impl Iterator<Item = &Token> {
+        self.tokens.iter().filter(|token| token.is_good)
     }
 
     /// The number of a token.
     pub(super) fn find(&self, token: &str) -> Option<usize> {
         let digest = Hash::hash(token.as_bytes());
         let (mut found, mut at) = (Choice::from(0), 0u32);
-        for ((known, _), number) in self.digests.iter().zip(0u32..) {
-            let is_it = known.ct_eq(&digest);
+        for (known, number) in self.tokens.iter().zip(0u32..) {
+            let is_it = known.digest.ct_eq(&digest) & Choice::from(u8::from(known.is_good));
             at.conditional_assign(&number, is_it);
             found |= is_it;
         }
         bool::from(found).then(|| usize::try_from(at).unwrap_or(usize::MAX))
     }
 
-    /// The number of the owner of the token of this number.
-    pub(super) fn owner_of(&self, token: usize) -> Option<usize> {
-        usize::try_from(self.digests.get(token)?.1).ok()
+    fn get(&self, token: usize) -> Option<&Token> {
+        self.tokens.get(token).filter(|token| token.is_good)
     }
 
-    /// The digest of the token of this number.
+    /// The number of the owner of the token of this number, unless it was withdrawn.
+    pub(super) fn owner_of(&self, token: usize) -> Option<usize> {
+        usize::try_from(self.get(token)?.owner).ok()
+    }
+
+    /// The digest of the token of this number, unless it was withdrawn.
     pub(super) fn digest(&self, token: usize) -> Option<&[u8; 32]> {
-        self.digests.get(token).map(|(digest, _)| digest)
+        self.get(token).map(|token| &token.digest)
     }
 }
 
@@ -148,7 +199,7 @@ mod tests {
         let tokens =
             Tokens::parse("# who\nann 0123456789abcdef\nbob  fedcba9876543210\n\nann another-token-of-hers\n").unwrap();
         assert_eq!(tokens.owners(), ["ann", "bob"]);
-        let owner = |token| tokens.owner(token);
+        let owner = |token| tokens.owner_of(tokens.find(token)?);
         assert_eq!([owner("0123456789abcdef"), owner("another-token-of-hers")], [Some(0), Some(0)]);
         assert_eq!([owner("fedcba9876543210"), owner("fedcba987654321"), owner("")], [Some(1), None, None]);
     }
@@ -161,9 +212,27 @@ mod tests {
             ("\nAnn 0123456789abcdef", "line 2"),
             ("a.b 0123456789abcdef", "line 1"),
             ("0123456789abcdef", "NAME TOKEN"),
+            ("ann 0123456789abcdef\nbob 0123456789abcdef", "line 2"),
         ] {
             let error = Tokens::parse(text).unwrap_err();
             assert!(error.contains(reason), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_number_never_comes_to_mean_another_token_or_owner() {
+        let read = |text| Tokens::parse(text).unwrap();
+        let first = read("ann 0123456789abcdef\nbob fedcba9876543210\n");
+        let second = first.renewed(&read("cid a-token-of-the-third\nbob fedcba9876543210\nbob 0123456789abcdef\n"));
+        let found = |tokens: &Tokens, token| tokens.find(token).map(|number| (number, tokens.owner_of(number)));
+        // Ann's is withdrawn, and is Bob's by another number.
+        assert_eq!(found(&second, "0123456789abcdef"), Some((3, Some(1))));
+        assert_eq!((second.owner_of(0), second.digest(0)), (None, None));
+        assert_eq!(found(&second, "fedcba9876543210"), Some((1, Some(1))));
+        assert_eq!(found(&second, "a-token-of-the-third"), Some((2, Some(2))));
+        assert_eq!((second.owners(), second.askers()), (&["ann", "bob", "cid"].map(str::to_owned)[..], 2));
+        let third = second.renewed(&first);
+        assert_eq!(found(&third, "0123456789abcdef"), Some((0, Some(0))));
+        assert_eq!(found(&third, "a-token-of-the-third"), None);
     }
 }

@@ -32,6 +32,7 @@ impl Grants {
             most: limits.clone(),
             usual: limits,
             time: settings.build_time,
+            attempts: settings.build_attempts,
             env: job.env.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             mounts: job.mounts.clone(),
             ..Policy::default()
@@ -78,6 +79,8 @@ async fn try_to_work(shared: &Shared) -> Result<(), String> {
         Pinfold::builder().max_sandboxes(shared.settings.workers).build().map_err(|error| error.to_string())?;
     let mut settings = WorkerSettings::default();
     (settings.at_once, settings.drain) = (shared.settings.workers, shared.settings.drain);
+    (settings.lease, settings.heartbeat) = (shared.settings.build_lease, shared.settings.build_lease / 3);
+    settings.longest_wait = shared.settings.build_wait;
     let worker = Worker::new(shared.builds.clone(), pinfold, settings).map_err(|error| error.to_string())?;
     worker.run(shared.draining()).await.map_err(|error| error.to_string())
 }

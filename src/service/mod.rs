@@ -11,8 +11,11 @@ pub use settings::{Listen, Role, Settings};
 
 use crate::locate;
 use crate::workspace::Doing;
+use crate::workspace::file::DIRECTORY;
+use crate::workspace::lock::{self, Lock};
+use rustix::fs::Mode;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The variable in which `pinfold-server` is told its settings. Arguments are for every user of the host to see, and settings
 /// may have values of variables in them.
@@ -41,6 +44,25 @@ pub fn runtime_directory() -> Result<PathBuf, crate::held::Error> {
     let path = crate::held::runtime::from_environment();
     crate::held::runtime::Runtime::open(&path, true)?;
     Ok(path)
+}
+
+/// Whose turn it is among all servers of one directory: held by one at a time, until it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    _lock: Lock,
+}
+
+/// Waits for the turn to do something that this name stands for, such as to count what is in a directory and to add to it.
+/// `None` when others keep it for too long.
+///
+/// # Errors
+/// When the lock's file, `server.NAME.lock`, can't be made.
+pub fn turn(directory: &Path, name: &str) -> Result<Option<Turn>, crate::workspace::Error> {
+    let (file, what) = (format!("server.{name}.lock"), || format!("wait for a turn in `{}`", directory.display()));
+    let directory = rustix::fs::open(directory, DIRECTORY, Mode::empty()).doing(what)?;
+    lock::make(directory.as_fd(), &file).doing(what)?;
+    let lock = Lock::alone(directory.as_fd(), &file).doing(what)?;
+    Ok(lock.map(|lock| Turn { _lock: lock }))
 }
 
 /// An error with all that led to it, in one line.

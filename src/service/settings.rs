@@ -84,6 +84,12 @@ pub struct Settings {
     pub build_limits: Limits,
     /// How long a build may take.
     pub build_time: Duration,
+    /// How often workers may try a build, if they are lost.
+    pub build_attempts: u32,
+    /// How long a build is a worker's without a sign of life.
+    pub build_lease: Duration,
+    /// How long a build may wait for a worker.
+    pub build_wait: Duration,
     /// How many builds of each owner may wait.
     pub max_builds: u64,
     /// The origin below which each preview has its own, such as `https://previews.example`. None means `localhost`, with the

@@ -4,10 +4,13 @@ mod access; // tokens, names, pages of other sites, owners
 mod bounds; // what no client can have, and what no client can hold up
 mod builds; // builds: handed in, followed, cancelled, done again, and the worker inside of the server
 mod client; // one who speaks HTTP, well or badly
+mod crash; // SIGKILL of servers while builds run
 mod events; // the log as it comes, cut and taken up again
 mod life; // sockets, the token, service managers, the end
+mod many; // several servers of one directory
 mod openapi; // the description, and a program that tries all that it says
 mod previews; // what builds made, at origins of their own
+mod reload; // the token file read anew
 mod routes; // each route once
 mod socket; // a terminal over a WebSocket
 
@@ -54,18 +57,8 @@ impl Server {
     }
 
     /// The one that a command starts.
-    fn of(home: Home, mut command: Command) -> Self {
-        support::pinfold();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, journal) = channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                // Nothing but the log is on stderr.
-                let line = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-                let _test_is_over = sender.send(line);
-            }
-        });
+    fn of(home: Home, command: Command) -> Self {
+        let (child, journal) = started(command);
         let listening: Value = journal.recv_timeout(PATIENCE).expect("it listens");
         let address = Address::of(listening["place"].as_str().unwrap());
         let mut server = Self { home, child, address, journal, asked: Mutex::default(), document: Value::Null };
@@ -137,12 +130,7 @@ impl Server {
 
     /// Waits for a line of the log that says this.
     fn line(&self, event: &str) -> Value {
-        loop {
-            let line = self.journal.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{event}: {error}"));
-            if line["event"] == event {
-                return line;
-            }
-        }
+        line(&self.journal, event)
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -169,10 +157,42 @@ impl Drop for Server {
     }
 }
 
-/// Nothing is left but what the next start takes up: the token, and a lock that nobody holds.
+/// Starts a server: the process, and what it logs, line by line.
+fn started(mut command: Command) -> (Child, Receiver<Value>) {
+    support::pinfold();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (sender, journal) = channel();
+    std::thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            // Nothing but the log is on stderr.
+            let line = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let _test_is_over = sender.send(line);
+        }
+    });
+    (child, journal)
+}
+
+/// Waits for a line of a log that says this.
+fn line(journal: &Receiver<Value>, event: &str) -> Value {
+    loop {
+        let line = journal.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{event}: {error}"));
+        if line["event"] == event {
+            return line;
+        }
+    }
+}
+
+/// Nothing is left but what the next start takes up: the token, and locks that nobody holds.
 fn is_clean(home: &Home) {
-    for stays in [home.scratch.path("state").join("server.tokens"), home.runtime().join("server.sock.lock")] {
-        let _absent = std::fs::remove_file(stays);
+    let _absent = std::fs::remove_file(home.scratch.path("state").join("server.tokens"));
+    for directory in [home.scratch.path("state"), home.runtime()] {
+        for file in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = file.file_name().into_string().unwrap();
+            if name.starts_with("server.") && name.ends_with(".lock") {
+                let _gone_already = std::fs::remove_file(file.path());
+            }
+        }
     }
     home.is_clean();
 }

@@ -1,6 +1,7 @@
 """In which units of systemd limits are held by cgroups, and that nothing is moved or left in any: what the tests can't see
-from within the one unit that they are started in. Started by `guest`, as root, from a service of the system. One line a
-check, and what was found where it failed; the last line counts them."""
+from within the one unit that they are started in; and the server as the service that it is installed as (`service`). Started
+by `guest`, as root, from a service of the system. One line a check, and what was found where it failed; the last line counts
+them."""
 
 import json
 import os
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import time
 import traceback
+
+import service
 
 CGROUP = "/sys/fs/cgroup"
 STATES = {"root": "/var/lib/pinfold", "user": "/var/tmp/pinfold-1000"}
@@ -196,6 +199,7 @@ def main():
     shell_in_scope("user's shell in a delegated scope")
     terminal("user's terminal")
     foreign("a stranger in the scope")
+    service.checks(check, nothing_left, PROGRAMS)
     now = {pid: path for path in groups("") for pid in members(path)}
     moved = [(pid, path) for path, pids in before.items() for pid in pids if now.get(pid, path) != path]
     check("no process of the system was moved", not moved, moved)

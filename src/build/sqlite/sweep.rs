@@ -1,7 +1,7 @@
 //! What nobody asked for: builds whose workers are lost, those that waited too long, and those that nobody needs any more.
 
 use super::builds::{COLUMNS, build, to_json};
-use super::{signed, unsigned};
+use super::{milliseconds, signed, unsigned};
 use crate::build::clock::Moment;
 use crate::build::error::Error;
 use crate::build::state::{Orders, State, after_loss};
@@ -95,19 +95,24 @@ pub(super) fn expire_waiting(transaction: &Transaction<'_>, longest: Duration, n
 pub(super) fn forget(transaction: &Transaction<'_>, older_than: Duration, now: &Moment) -> Result<u64, Error> {
     let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
     let oldest = now.wall_us.saturating_sub(age);
+    // What was made since the machine was booted is no older than the monotonic clock says: a wall clock that was set forward
+    // makes nobody forget it.
+    let made_before = now.uptime_ms.saturating_sub(milliseconds(older_than));
     let old = "SELECT number FROM builds WHERE finished_us IS NOT NULL AND finished_us <= ?1
-        AND state NOT IN ('queued', 'running')
+        AND state NOT IN ('queued', 'running') AND (created_boot <> ?2 OR created_uptime_ms <= ?3)
         AND NOT EXISTS (SELECT 1 FROM projects WHERE active_build = builds.id)";
+    let values = params![oldest, now.boot, made_before];
     let numbers: Vec<i64> =
-        transaction.prepare_cached(old)?.query_map(params![oldest], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        transaction.prepare_cached(old)?.query_map(values, |row| row.get(0))?.collect::<Result<_, _>>()?;
     for number in &numbers {
         transaction.prepare_cached("DELETE FROM rows WHERE build = ?1")?.execute(params![number])?;
         let previews = "DELETE FROM previews WHERE build = (SELECT id FROM builds WHERE number = ?1)";
         transaction.prepare_cached(previews)?.execute(params![number])?;
         transaction.prepare_cached("DELETE FROM builds WHERE number = ?1")?.execute(params![number])?;
     }
-    let ended = "DELETE FROM previews WHERE revoked_us <= ?1 OR expires_us <= ?1";
-    transaction.prepare_cached(ended)?.execute(params![oldest])?;
+    let ended = "DELETE FROM previews WHERE (revoked_us <= ?1 OR expires_us <= ?1)
+        AND (created_boot <> ?2 OR created_uptime_ms <= ?3 - iif(revoked_us IS NULL, longest_ms, 0))";
+    transaction.prepare_cached(ended)?.execute(params![oldest, now.boot, made_before])?;
     Ok(numbers.len() as u64)
 }
 

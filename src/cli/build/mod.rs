@@ -73,6 +73,10 @@ pub(crate) struct BuildOptions {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     time: Option<Duration>,
 
+    /// How often workers may try it, if they are lost (default: 2)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    attempts: Option<u32>,
+
     /// Memory of each phase (default: 2G)
     ///
     /// For phases that don't say it themselves.
@@ -148,6 +152,7 @@ fn invalid(what: String, reason: String) -> Error {
 fn policy(options: &BuildOptions) -> Result<Policy, Error> {
     let mut policy = Policy { fetch: options.net.clone().unwrap_or_default(), ..Policy::default() };
     policy.time = options.time.unwrap_or(policy.time);
+    policy.attempts = options.attempts.unwrap_or(policy.attempts);
     policy.usual.memory_bytes = options.memory.unwrap_or(policy.usual.memory_bytes);
     for text in &options.env {
         let variable = value::variable(text).map_err(|reason| invalid("`--env`".to_owned(), reason))?;

@@ -4,7 +4,7 @@
 mod files;
 mod session;
 
-pub(super) use session::{Sessions, owner};
+pub(super) use session::{Sessions, token};
 
 use super::api::Route;
 use super::problem::Problem;

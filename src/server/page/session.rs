@@ -82,15 +82,15 @@ impl Sessions {
     }
 }
 
-/// The number of the owner whose session a request is of. Whatever changes something has to say which page it is from, which
+/// The number of the token whose session a request is of. Whatever changes something has to say which page it is from, which
 /// every browser does by itself: `Origin` was compared already.
-pub(in crate::server) fn owner(request: &Request, shared: &Shared) -> Option<usize> {
+pub(in crate::server) fn token(request: &Request, shared: &Shared) -> Option<usize> {
     let headers = request.headers();
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD) || headers.contains_key(header::UPGRADE);
     if changes && !headers.contains_key(header::ORIGIN) {
         return None;
     }
-    shared.tokens.owner_of(session(headers, shared)?.token)
+    Some(session(headers, shared)?.token)
 }
 
 /// The session of a request, unless it has ended. Of two cookies of that name, one was put there by somebody else.
@@ -100,7 +100,7 @@ fn session(headers: &HeaderMap, shared: &Shared) -> Option<Session> {
     let pairs = all.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut ours = pairs.filter(|(found, _)| *found == name);
     let ((_, cookie), None) = (ours.next()?, ours.next()) else { return None };
-    let session = Session::read(cookie, &shared.tokens)?;
+    let session = Session::read(cookie, &shared.tokens())?;
     (!shared.sessions.has_ended(&session, now())).then_some(session)
 }
 
@@ -110,9 +110,9 @@ pub(super) fn answer(request: &Request, shared: &Shared) -> Result<Response, Pro
     match *request.method() {
         Method::POST => {
             from_page(headers)?;
-            let token = bearer(headers).and_then(|token| shared.tokens.find(token)).ok_or_else(unknown)?;
+            let token = bearer(headers).and_then(|token| shared.tokens().find(token)).ok_or_else(unknown)?;
             let session = Session::new(token, now)?;
-            let cookie = session.cookie(&shared.tokens).ok_or_else(unknown)?;
+            let cookie = session.cookie(&shared.tokens()).ok_or_else(unknown)?;
             let mut response = told(token, session.expires, shared)?;
             set(&mut response, headers, &cookie, LASTS)?;
             Ok(response)
@@ -135,7 +135,7 @@ pub(super) fn answer(request: &Request, shared: &Shared) -> Result<Response, Pro
 }
 
 fn told(token: usize, expires: u64, shared: &Shared) -> Result<Response, Problem> {
-    let owner = shared.tokens.owner_of(token).and_then(|owner| shared.owners.get(owner)).ok_or_else(unknown)?;
+    let owner = shared.tokens().holder(token).cloned().ok_or_else(unknown)?;
     let body = json!({"owner": owner.name, "expires_ms": expires * 1000}).to_string();
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }

@@ -8,12 +8,11 @@ use crate::server::body::{NoQuery, Socket};
 use crate::server::bounded::STALL;
 use crate::server::call::{Call, Share};
 use crate::server::problem::Problem;
-use crate::server::state::Shared;
+use crate::server::state::Phase;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use axum::http::Method;
 use pinfold::held::{Attached, Terminal};
 use serde::Deserialize;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, interval_at, timeout};
@@ -51,15 +50,15 @@ async fn attach(call: Call, _: NoQuery, Socket(upgrade): Socket) -> Result<Whole
     let attached = terminal.attach(None).await?;
     let upgrade = upgrade.max_message_size(LONGEST).max_frame_size(LONGEST).max_write_buffer_size(4 * LONGEST);
     let upgrade = upgrade.write_buffer_size(0);
-    let shared = call.shared.clone();
-    Ok(upgrade.on_upgrade(move |socket| serve(socket, terminal, attached, shared, share)).into())
+    Ok(upgrade.on_upgrade(move |socket| serve(socket, terminal, attached, call, share)).into())
 }
 
-async fn serve(mut socket: WebSocket, terminal: Terminal, mut attached: Attached, shared: Arc<Shared>, share: Share) {
-    let why = relay(&mut socket, &terminal, &mut attached, &shared).await;
+async fn serve(mut socket: WebSocket, terminal: Terminal, mut attached: Attached, call: Call, share: Share) {
+    let why = relay(&mut socket, &terminal, &mut attached, &call).await;
     let (code, reason) = match why {
         Why::Ended => (close_code::NORMAL, "the shell has ended"),
         Why::Draining => (close_code::AWAY, "the server ends"),
+        Why::Withdrawn => (close_code::POLICY, "the token was withdrawn"),
         Why::Wrong => (close_code::POLICY, "a text is a size"),
         Why::Gone => return drop(share),
     };
@@ -72,11 +71,12 @@ async fn serve(mut socket: WebSocket, terminal: Terminal, mut attached: Attached
 enum Why {
     Ended,
     Draining,
+    Withdrawn,
     Wrong,
     Gone,
 }
 
-async fn relay(socket: &mut WebSocket, terminal: &Terminal, attached: &mut Attached, shared: &Shared) -> Why {
+async fn relay(socket: &mut WebSocket, terminal: &Terminal, attached: &mut Attached, call: &Call) -> Why {
     let mut shown = vec![0; 16 << 10];
     let mut pings = interval_at(Instant::now() + PING, PING);
     let mut heard = Instant::now();
@@ -114,7 +114,10 @@ async fn relay(socket: &mut WebSocket, terminal: &Terminal, attached: &mut Attac
                     return Why::Gone;
                 }
             }
-            () = shared.draining() => return Why::Draining,
+            () = call.ended() => return match *call.shared.phase.borrow() {
+                Phase::Serving => Why::Withdrawn,
+                Phase::Draining | Phase::Ending => Why::Draining,
+            },
         }
     }
 }

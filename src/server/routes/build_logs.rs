@@ -87,7 +87,7 @@ async fn follow(call: Call, _: NoQuery, _: Nothing) -> Result<Whole<Events>, Pro
         tokio::select! {
             // Nobody to tell, when the client is gone: it will ask again, and go on where it was.
             _gone = tell(&call, build, after, &pieces) => {}
-            () = call.shared.draining() => {}
+            () = call.ended() => {}
             () = pieces.closed() => {}
         }
     });

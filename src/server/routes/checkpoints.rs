@@ -158,6 +158,7 @@ async fn fork(call: Call, _: NoQuery, Json(fork): Json<Fork>) -> Result<Data<Tol
     let (id, to) = (call.workspace()?, call.owner.workspace(&fork.to).map_err(|problem| problem.at("to"))?);
     let _alone = call.owner.making.lock().await;
     call.blocking(move |shared, owner| {
+        let _turn = owner.turn(shared.store.state())?;
         if room(shared, owner, &to)? {
             return Err(
                 Problem::new(StatusCode::CONFLICT, "exists", "there is a workspace of this id already").at("to")

@@ -106,7 +106,7 @@ async fn follow(call: Call, _: NoQuery, _: Nothing) -> Result<Whole<Events>, Pro
     }
     let after = told.parse().unwrap_or(0);
     let (pieces, stream) = mpsc::channel(PIECES);
-    let follows = Follows { reader, id, after, pieces, runtime: Handle::current(), shared: call.shared.clone() };
+    let follows = Follows { reader, id, after, pieces, runtime: Handle::current(), call };
     // A thread of its own: for as long as it follows, which may be days, it would keep others from theirs.
     let thread = std::thread::Builder::new().name("follow".to_owned());
     let started = thread.spawn(move || follows.run(&share));
@@ -134,7 +134,7 @@ struct Follows {
     after: u64,
     pieces: mpsc::Sender<Result<Bytes, Infallible>>,
     runtime: Handle,
-    shared: std::sync::Arc<crate::server::state::Shared>,
+    call: Call,
 }
 
 impl Follows {
@@ -143,7 +143,7 @@ impl Follows {
         let _gone = self.tell();
     }
 
-    /// Tells line by line until the sandbox's end. `None` when nobody listens any more, or the server ends.
+    /// Tells line by line until the sandbox's end. `None` when nobody listens any more, or may.
     fn tell(&mut self) -> Option<()> {
         self.send("retry: 1000\n\n".to_owned())?;
         loop {
@@ -171,7 +171,7 @@ impl Follows {
         let name = self.reader.record().name.clone();
         let deadline = Instant::now() + STALL;
         let lives = |held: Result<Held, Error>| held.is_ok_and(|held| held.id() == self.id);
-        while Instant::now() < deadline && lives(self.shared.sandboxes.get(name.as_str())) {
+        while Instant::now() < deadline && lives(self.call.shared.sandboxes.get(name.as_str())) {
             std::thread::sleep(SOON);
         }
         self.rest()
@@ -183,8 +183,7 @@ impl Follows {
             if let Some(is_more) = follower.wait_at_most(LOOK) {
                 return Some(is_more);
             }
-            let is_draining = *self.shared.phase.borrow() >= crate::server::state::Phase::Draining;
-            if self.pieces.is_closed() || is_draining {
+            if self.pieces.is_closed() || !self.call.goes_on() {
                 return None;
             }
             if look % HEARTBEAT == 0 {

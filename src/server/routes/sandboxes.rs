@@ -188,6 +188,7 @@ async fn start(call: Call, query: Start, JobJson(json): JobJson) -> Result<Made<
                 shared.policy.limit_in(quota, &mut spec.job);
                 spec = spec.in_workspace(&shared.store, id).with_checkpoints();
             }
+            let _turn = owner.turn(&shared.runtime)?;
             room(shared, owner, &name)?;
             let (held, is_new) = shared.sandboxes.get_or_create(&spec)?;
             Ok(Made { is_new, it: Sandbox::held(owner, &held)? })

@@ -137,6 +137,7 @@ async fn create(call: Call, _: NoQuery, Json(new): Json<New>) -> Result<Made<Wor
     let inodes = within("max_inodes", new.max_inodes, most.inodes)?;
     let _alone = call.owner.making.lock().await;
     call.blocking(move |shared, owner| {
+        let _turn = owner.turn(shared.store.state())?;
         let is_there = room(shared, owner, &id)?;
         // Of one that is there nothing changes that nobody asks for.
         shared.store.create(&id, (is_asked || !is_there).then_some(Quota { bytes, inodes }))?;

@@ -8,6 +8,7 @@ use pinfold::Content;
 use pinfold::build::{Builds, Filter, Input, InputFile, LogRow, Policy, State, Submission};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ fn pid(child: &std::process::Child) -> i32 {
 }
 
 /// Where a build's phase runs: the process id on this host of a `sleep` of this many seconds.
-fn sleeping(mark: &str) -> Option<i32> {
+pub(crate) fn sleeping(mark: &str) -> Option<i32> {
     fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let is_it = line == [b"sleep\0", mark.as_bytes(), b"\0"].concat();
@@ -24,7 +25,7 @@ fn sleeping(mark: &str) -> Option<i32> {
     })
 }
 
-fn mark(number: u32) -> String {
+pub(crate) fn mark(number: u32) -> String {
     format!("{}.{number}", 200_000 + std::process::id())
 }
 
@@ -57,8 +58,9 @@ fn what_a_stopped_worker_still_runs_is_ended_before_another_has_the_build() {
         .replace("name =", "caches = [{ name = 'c', path = '/tmp/c' }]\nname =");
     let id = home.queue(&project(&home, "p", &file), &[]);
     let mut stopped = home.worker(&["--until-idle", "--lease", "1s"]);
-    eventually("the build runs", || sleeping(&sleep).is_some());
-    kill(pid(&stopped), libc::SIGSTOP);
+    // It is written down by then what runs.
+    eventually("the build runs", || sleeping(&sleep).is_some() && !home.builds()[0]["sandbox"].is_null());
+    stop_between_writes(pid(&stopped), &home.state());
     let other = home.worker(&["--lease", "1s"]);
     eventually("another has built it", || home.state_of(&id) == "succeeded");
     assert!(sleeping(&sleep).is_none());
@@ -85,16 +87,34 @@ fn a_worker_that_ends_gives_back_what_it_does_not_finish() {
     assert_eq!(home.builds()[0]["attempt"], 0);
 }
 
-/// Hands in this many builds, each of a project of its own, that hold a lock of their own while they run.
-fn hand_in(builds: &Builds, count: usize) -> Vec<String> {
-    let policy = Policy { attempts: 10_000, ..Policy::default() };
+/// Stops a worker, but not while it writes: what it has locked then nobody else gets before it goes on.
+pub(crate) fn stop_between_writes(pid: i32, state: &Path) {
+    let store = rusqlite::Connection::open(state.join("builds/builds.db")).unwrap();
+    store.busy_timeout(Duration::from_millis(500)).unwrap();
+    loop {
+        kill(pid, libc::SIGSTOP);
+        if store.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok() {
+            return;
+        }
+        kill(pid, libc::SIGCONT);
+    }
+}
+
+/// The `pinfold.toml` of a build that holds a lock of its own while it runs, and says so in a cache where it could not.
+pub(crate) fn alone(name: &str) -> String {
     let file = script(
         "exec 9> /tmp/c/$NAME; flock -n 9 || { echo TWICE AT ONCE > /tmp/c/twice; exit 9; }
         mkdir out; for i in 1 2 3 4 5; do echo line $i; head -c 50000 /dev/zero > out/$i; sleep 0.01; done; echo $NAME > out/name",
     );
+    let more = format!("env = {{ NAME = '{name}' }}\ncaches = [{{ name = 'c', path = '/tmp/c' }}]\nname =");
+    file.replace("name =", &more)
+}
+
+/// Hands in this many builds, each of a project of its own.
+fn hand_in(builds: &Builds, count: usize) -> Vec<String> {
+    let policy = Policy { attempts: 10_000, ..Policy::default() };
     let hand_in = |number: usize| {
-        let more = format!("env = {{ NAME = 'n{number}' }}\ncaches = [{{ name = 'c', path = '/tmp/c' }}]\nname =");
-        let content = Content(file.replace("name =", &more).into_bytes());
+        let content = Content(alone(&format!("n{number}")).into_bytes());
         let files = vec![InputFile { path: "pinfold.toml".try_into().unwrap(), content, executable: false }];
         let submission = Submission::new(Input::Files(files), &policy);
         builds.submit(&Builds::own_owner(), &format!("p{number}"), submission).unwrap().id

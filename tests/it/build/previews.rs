@@ -48,13 +48,26 @@ fn a_preview_ends_by_itself_and_setting_the_clock_does_not_matter() {
     let claim = store.claim("worker", None, LEASE, &now).unwrap().unwrap();
     store.finish(&claim, Report { fault: None, artifact: Some("made".into()) }, &now).unwrap();
     let (id, project) = ("v".to_owned(), "p".to_owned());
-    let preview = Preview { id, project, build: None, created_us: 0, expires_us: None, revoked_us: None };
+    let preview = Preview {
+        id,
+        project,
+        build: None,
+        created_us: 0,
+        expires_us: Some(later(&now, Duration::from_secs(60)).wall_us),
+        revoked_us: None,
+    };
     store.add_preview("a", &preview, "hash", Some(Duration::from_secs(60)), &now).unwrap();
     let find = |now: &Moment| store.find_preview("hash", now).map_err(|error| error.code());
     assert_eq!(find(&now).unwrap().2.build, "1");
     for wall_us in [0, now.wall_us + 10_i64.pow(15)] {
         let at = |seconds| Moment { wall_us, ..later(&now, Duration::from_secs(seconds)) };
+        store.forget(Duration::ZERO, &at(59)).unwrap();
         assert!(find(&at(59)).is_ok());
         assert_eq!(find(&at(60)).unwrap_err(), "gone");
     }
+    // Forgotten when it is over by both clocks.
+    store.forget(Duration::ZERO, &Moment { wall_us: i64::MAX, ..later(&now, Duration::from_secs(59)) }).unwrap();
+    assert!(find(&now).is_ok());
+    store.forget(Duration::ZERO, &later(&now, Duration::from_secs(60))).unwrap();
+    assert_eq!(find(&now).unwrap_err(), "not_found");
 }

@@ -328,6 +328,11 @@ fn what_is_old_is_forgotten_but_for_what_projects_show() {
     shelf.put("waits", "q");
     now = later(&now, Duration::from_secs(3600));
     assert_eq!(shelf.store.forget(Duration::from_secs(7200), &now).unwrap(), 0);
+    // Nor does anything grow old when the clock is set, forward or back.
+    for wall_us in [now.wall_us + 10_i64.pow(15), i64::MAX, 0, i64::MIN] {
+        let jumped = Moment { wall_us, ..now.clone() };
+        assert_eq!(shelf.store.forget(Duration::from_secs(7200), &jumped).unwrap(), 0, "{wall_us}");
+    }
     assert_eq!(shelf.store.forget(Duration::from_secs(60), &now).unwrap(), 1);
     let left: Vec<_> = shelf.store.list("a", &Filter::default()).unwrap().into_iter().map(|build| build.id).collect();
     assert_eq!(left, ["waits", "shown"]);

@@ -79,10 +79,31 @@ impl Address {
     /// Begins what has no end: what comes, as it comes.
     pub(super) fn open(&self, request: &Request) -> BufReader<Box<dyn Stream>> {
         let mut stream = self.connect();
-        // Of HTTP/1.0, which knows no pieces.
-        let bytes = String::from_utf8(request.bytes(&self.host())).unwrap().replacen("HTTP/1.1", "HTTP/1.0", 1);
-        stream.write_all(bytes.as_bytes()).unwrap();
+        stream.write_all(&request.without_pieces(&self.host())).unwrap();
         BufReader::new(stream)
+    }
+
+    /// Begins it at a Unix socket where a server may die at any moment: none where nobody answers with 200.
+    pub(super) fn try_open(&self, request: &Request) -> Option<BufReader<UnixStream>> {
+        let Self::Unix(path) = self else { panic!("a socket") };
+        let mut stream = UnixStream::connect(path).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&request.without_pieces(&self.host())).ok()?;
+        let mut stream = BufReader::new(stream);
+        let (mut head, mut line) = (String::new(), String::new());
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).ok().filter(|_| line.ends_with('\n'))?;
+            head += &line;
+        }
+        head.starts_with("HTTP/1.0 200 ").then_some(stream).or_else(|| panic!("{head}"))
+    }
+
+    /// Asks there for something: the JSON that came, if all of it came.
+    pub(super) fn try_send(&self, request: &Request) -> Option<Value> {
+        let mut text = String::new();
+        self.try_open(request)?.read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
     }
 }
 
@@ -128,6 +149,11 @@ impl Request {
 
     pub(super) fn json(self, body: &Value) -> Self {
         self.body("application/json", body.to_string())
+    }
+
+    /// Of HTTP/1.0, which knows no pieces.
+    fn without_pieces(&self, host: &str) -> Vec<u8> {
+        String::from_utf8(self.bytes(host)).unwrap().replacen("HTTP/1.1", "HTTP/1.0", 1).into_bytes()
     }
 
     pub(super) fn bytes(&self, host: &str) -> Vec<u8> {

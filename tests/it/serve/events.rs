@@ -38,7 +38,8 @@ pub(super) fn next(stream: &mut impl BufRead) -> Option<Event> {
     let (mut id, mut event, mut data) = (String::new(), String::new(), Value::Null);
     loop {
         let mut line = String::new();
-        if stream.read_line(&mut line).unwrap_or(0) == 0 {
+        // What was cut off is no line.
+        if stream.read_line(&mut line).is_err() || !line.ends_with('\n') {
             return None;
         }
         match line.trim_end().split_once(": ") {
