@@ -36,6 +36,19 @@ function why(build) {
   return [message, hint].filter(Boolean).map((text) => text.charAt(0).toUpperCase() + text.slice(1)).join(". ");
 }
 
+const artifacts = new Map();
+
+/** The files that a build made. They stay what they are. */
+function filesOf(id) {
+  if (!artifacts.has(id)) artifacts.set(id, get(path(["builds", id, "artifact"])).then(({ files }) => files));
+  const files = artifacts.get(id);
+  files.catch(() => artifacts.delete(id));
+  return files;
+}
+
+/** Whether there is something that a preview would show. */
+const isSite = (files) => files.some((file) => /\.html?$/i.test(file.path));
+
 /** What it made: how much, and all of it as an archive. */
 function made() {
   const words = el("span");
@@ -43,7 +56,7 @@ function made() {
   const element = el("p", { className: "made", hidden: true }, words, " ", load);
   const update = async (build) => {
     if (build.state !== "succeeded" || !element.hidden) return;
-    const { files } = await get(path(["builds", build.id, "artifact"]));
+    const files = await filesOf(build.id);
     const size = files.reduce((sum, file) => sum + file.bytes, 0);
     setText(words, `It made ${files.length.toLocaleString()} ${files.length === 1 ? "file" : "files"}, ${bytes(size)}.`);
     load.href = path(["builds", build.id, "artifact", "archive"]);
@@ -92,20 +105,24 @@ function view(first, heading) {
   const look = button("Preview", () => attempt(async () => {
     await showPreview();
     preview.focus();
-  }, look), { className: "primary" });
+  }, look), { className: "primary", hidden: true });
 
   const preview = previewPane((isShown) => {
     beside.classList.toggle("both", isShown);
-    look.hidden = isShown || !canShow();
-    if (!isShown) look.focus();
+    offer().then(() => isShown || look.focus());
     previews.look().catch(() => {});
   });
   const previews = previewList(first.project, (revoked) => {
     if (preview.shows()?.build === (revoked.build ?? undefined)) preview.close();
     else previews.look().catch(() => {});
   });
-  const canShow = () => now.state === "succeeded" || Boolean(projectShows);
   // A build that has succeeded is shown itself; until then, what its project shows.
+  const target = () => (now.state === "succeeded" ? now.id : projectShows?.build);
+  const offer = async () => {
+    const id = target();
+    const files = id ? await filesOf(id).catch(() => []) : [];
+    if (id === target()) look.hidden = preview.isShown() || !isSite(files);
+  };
   const showPreview = () => now.state === "succeeded"
     ? preview.show({ project: now.project, build: now.id }, titleOf(now))
     : preview.show({ project: now.project }, `${now.project} ${projectShows.sequence}, the last good one`);
@@ -133,7 +150,7 @@ function view(first, heading) {
     stop.hidden = hasEnded(now);
     stop.disabled = now.cancel_requested;
     again.hidden = !hasEnded(now) || !canAgain;
-    look.hidden = preview.isShown() || !canShow();
+    offer();
     artifact.update(now).catch(() => {});
     // Whoever looks at the last one while a new one is built wants to see that.
     if (before !== "succeeded" && now.state === "succeeded" && preview.isShown()) attempt(showPreview);
@@ -149,7 +166,7 @@ function view(first, heading) {
     const before = projectShows?.build;
     projectShows = projects.find(({ name }) => name === first.project)?.active;
     if (before !== projectShows?.build && preview.isShown() && !preview.shows().build) attempt(showPreview);
-    look.hidden = preview.isShown() || !canShow();
+    await offer();
   };
   const refresh = () => Promise.all([get(path(base)).then(update), refreshHistory()]).catch(() => {});
   const log = buildLog(first, refresh);
