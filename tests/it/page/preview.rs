@@ -3,6 +3,8 @@
 use super::browser::Browser;
 use super::{Server, TOKEN};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
 
 /// A module that imports another by an absolute path, and tries what it should not be able to do.
 const APP: &str = r"
@@ -64,6 +66,27 @@ fn is_forbidden(browser: &mut Browser, address: &str) -> bool {
     told == "frame-src"
 }
 
+/// A site of somebody else's, all of which is one page.
+fn elsewhere(html: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<!doctype html>{html}");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let answer = answer.clone();
+            // Browsers connect before they know what to ask.
+            std::thread::spawn(move || {
+                let head = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                if head.take_while(|line| !line.is_empty()).count() > 0 {
+                    let _browser_is_gone = stream.write_all(answer.as_bytes());
+                }
+            });
+        }
+    });
+    address
+}
+
 #[test]
 fn the_page_frames_previews_alone_and_nobody_else_frames_them() {
     let Some(mut browser) = Browser::start() else { return };
@@ -85,7 +108,8 @@ fn the_page_frames_previews_alone_and_nobody_else_frames_them() {
         assert!(is_forbidden(&mut browser, &other), "{other}");
     }
     // Where nothing forbids frames, the preview itself does.
-    browser.open(&format!("data:text/html,<iframe src={preview} onload=document.title='done'></iframe>"));
+    let elsewhere = elsewhere(format!("<iframe src={preview} onload=document.title='done'></iframe>"));
+    browser.open(&format!("http://{elsewhere}/"));
     browser.wait("document.title === 'done'");
     assert_eq!(browser.js("frames[0].length"), 0);
     drop(browser);
