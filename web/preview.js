@@ -92,7 +92,7 @@ async function revoke(preview, id, control) {
 /** The previews of a project that are open, by whomever they were opened. */
 export function previewList(project, onrevoked) {
   const body = el("tbody");
-  const head = el("tr", {}, ["Shows", "Opened", "Ends"].map((text) => el("th", { scope: "col" }, text)), el("th", { scope: "col" }, el("span", { className: "hidden" }, "What can be done")));
+  const head = el("tr", {}, [["Shows"], ["Opened", "wide"], ["Ends"]].map(([text, className]) => el("th", { scope: "col", className }, text)), el("th", { scope: "col" }, el("span", { className: "hidden" }, "What can be done")));
   const table = el("table", { className: "card", ariaLabel: `Previews of ${project}` }, el("thead", {}, head), body);
   const element = el("section", { ariaLabel: "Open previews", hidden: true }, el("h2", {}, "Open previews"), table);
   const row = (preview) => {
@@ -100,7 +100,7 @@ export function previewList(project, onrevoked) {
     const end = button("Revoke", async () => {
       if (await revoke(preview, preview.id, end)) onrevoked(preview);
     }, { className: "quiet", ariaLabel: `Revoke the preview of ${words}` });
-    return el("tr", {}, el("td", {}, words), el("td", {}, time(preview.created_us / 1000)), el("td", {}, preview.expires_us ? time(preview.expires_us / 1000) : "never"), el("td", { className: "actions" }, end));
+    return el("tr", {}, el("td", {}, words), el("td", { className: "wide" }, time(preview.created_us / 1000)), el("td", {}, preview.expires_us ? time(preview.expires_us / 1000) : "never"), el("td", { className: "actions" }, end));
   };
   const look = async () => {
     const all = await list(project);
