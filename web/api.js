@@ -66,6 +66,16 @@ export async function read(url, most) {
   return { bytes: new Uint8Array(await response.arrayBuffer()), size };
 }
 
+/** Hands in a tar archive. */
+export async function postArchive(url, archive) {
+  return json(await ask("POST", url, { headers: { "Content-Type": "application/x-tar" }, body: archive }));
+}
+
+/** Asks for events, those after one that was heard of. */
+export function listen(url, last, signal) {
+  return ask("GET", url, { signal, headers: { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) } });
+}
+
 export async function write(url, body) {
   await ask("PUT", url, { headers: { "Content-Type": "application/octet-stream" }, body });
 }

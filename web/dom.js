@@ -104,6 +104,11 @@ export function span(milliseconds) {
   return `${Math.floor(seconds / 86400)} d ${Math.floor(seconds / 3600) % 24} h`;
 }
 
+/** How long something took, or takes. */
+export function took(milliseconds) {
+  return milliseconds < 60000 ? `${(milliseconds / 1000).toFixed(1)} s` : `${span(milliseconds)} ${Math.floor(milliseconds / 1000) % 60} s`;
+}
+
 export function time(milliseconds) {
   const date = new Date(milliseconds);
   const isToday = date.toDateString() === new Date().toDateString();

@@ -1,9 +1,11 @@
-// The log of a sandbox as it comes. After a loss the browser goes on where it was, by the id of the last event.
+// The log of a sandbox as it comes. After a loss it goes on where it was.
 
 import { path } from "./api.js";
 import { el, setText, time } from "./dom.js";
+import { follow } from "./events.js";
+import { lines } from "./lines.js";
 
-const MOST = 5000;
+const STATES = { open: "Live", lost: "Connection lost. Trying again …", over: "The sandbox has ended." };
 
 /** Bytes that are no text come as base64. */
 function words(content) {
@@ -11,28 +13,23 @@ function words(content) {
 }
 
 export function log(sandbox) {
-  const lines = el("ol", { className: "log", role: "log", ariaLabel: `Log of ${sandbox}`, tabIndex: 0 });
+  const shown = lines(`Log of ${sandbox}`);
   const status = el("p", { className: "status", role: "status" }, "Connecting …");
-  const tell = (text, how) => {
-    setText(status, text);
-    status.dataset.how = how;
-  };
   const none = el("p", { className: "empty" }, "Nothing yet. Commands that are started by themselves write here; terminals have screens of their own.");
-  const events = new EventSource(path(["sandboxes", sandbox, "logs", "events"]));
-  events.onopen = () => tell("Live", "open");
-  events.onerror = () => events.readyState === EventSource.CLOSED ? tell("The log can't be followed.", "over") : tell("Connection lost. Trying again …", "lost");
-  events.addEventListener("log", ({ data }) => {
-    const line = JSON.parse(data);
-    const isAtEnd = lines.scrollTop + lines.clientHeight >= lines.scrollHeight - 8;
+  const hear = (name, line) => {
+    if (name !== "log") return;
     none.hidden = true;
     const about = line.exec === null ? line.event : `${line.event} ${line.exec}`;
-    lines.append(el("li", { className: line.event }, time(line.time_ms), el("span", { className: "about" }, about), el("span", { className: "text" }, (line.event === "started" ? sandbox : words(line.text)) + (line.truncated ? " …" : ""))));
-    while (lines.children.length > MOST) lines.firstChild.remove();
-    if (isAtEnd) lines.scrollTop = lines.scrollHeight;
+    const text = (line.event === "started" ? sandbox : words(line.text)) + (line.truncated ? " …" : "");
+    shown.add(el("div", { className: `line ${line.event}` }, time(line.time_ms), el("span", { className: "about" }, about), el("span", { className: "text" }, text)));
+  };
+  const end = follow(path(["sandboxes", sandbox, "logs", "events"]), hear, (state, why) => {
+    setText(status, STATES[state] ?? `The log can't be followed: ${why}`);
+    status.dataset.how = state;
   });
-  events.addEventListener("end", () => {
-    events.close();
-    tell("The sandbox has ended.", "over");
-  });
-  return { element: el("section", { ariaLabel: "Log" }, status, none, lines), leave: () => events.close() };
+  const leave = () => {
+    end();
+    shown.leave();
+  };
+  return { element: el("section", { ariaLabel: "Log" }, status, none, shown.element), leave };
 }

@@ -1,11 +1,17 @@
 // The page: who uses it, which view is shown, and whether the server is there.
 
 import * as api from "./api.js";
+import { build } from "./build.js";
+import { builds } from "./builds.js";
 import { attempt, el, say, setText } from "./dom.js";
 import * as live from "./live.js";
 import { sandboxes } from "./sandboxes.js";
+import { forgetPreviews } from "./preview.js";
 import { sandbox } from "./sandbox.js";
 import { workspace, workspaces } from "./workspaces.js";
+
+/** What the head leads to; everything else is of the sandboxes. */
+const PARTS = ["#/builds", "#/workspaces"];
 
 const main = document.getElementById("main");
 let leaveView = () => {};
@@ -17,6 +23,8 @@ function view() {
   switch (parts[0]) {
     case undefined: return sandboxes();
     case "sandbox": return sandbox(parts[1] ?? "", parts.slice(2));
+    case "builds": return builds(parts[1]);
+    case "build": return build(parts[1] ?? "");
     case "workspaces": return workspaces();
     case "workspace": return workspace(parts[1] ?? "", parts.slice(2));
     default: return { title: "Not found", element: el("h1", { tabIndex: -1 }, "There is no such page") };
@@ -29,9 +37,9 @@ function show() {
   leaveView = leave;
   main.replaceChildren(element);
   document.title = `${title} – Pinfold`;
+  const part = PARTS.find((one) => location.hash.startsWith(one.slice(0, -1))) ?? "#/";
   for (const link of document.querySelectorAll("#nav a")) {
-    const isHere = link.hash === "#/" ? !location.hash.startsWith("#/workspace") : location.hash.startsWith("#/workspace");
-    if (isHere) link.setAttribute("aria-current", "page");
+    if (link.hash === part) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   // Whoever can't see that the view changed is told by where the focus is.
@@ -49,6 +57,7 @@ function signedIn(who) {
 
 function signInView(words) {
   live.stop();
+  forgetPreviews();
   leaveView();
   leaveView = () => {};
   for (const id of ["nav", "who"]) document.getElementById(id).hidden = true;

@@ -2,8 +2,9 @@
 
 mod access; // sessions, cookies, pages of other sites, the page's own files
 mod browser; // Chromium, spoken to by its own protocol through a pipe
-mod flow;
-mod preview; // what a build made, at its own origin in the same browser // somebody works in it, loses the server and finds it again
+mod builds; // somebody builds, watches the log, looks at the preview beside it, cancels
+mod flow; // somebody works in it, loses the server and finds it again
+mod preview; // what a build made, at its own origin in the same browser
 
 use crate::held::Home;
 use crate::support;

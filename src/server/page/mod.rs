@@ -14,12 +14,13 @@ use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 
-/// What the page may do in a browser: load what is here, ask this server, and nothing else. xterm.js makes style elements
-/// and style attributes of its own, so styles can't be fenced in. With no trusted types, whatever would read a text as HTML
-/// throws, for us and for what is vendored.
+/// What the page may do in a browser: load what is here, ask this server, show previews in frames, and nothing else.
+/// xterm.js makes style elements and style attributes of its own, so styles can't be fenced in. With no trusted types,
+/// whatever would read a text as HTML throws, for us and for what is vendored. A wildcard stands for names below the one
+/// that it is before, and not for that: the page is never in a frame of its own.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-    require-trusted-types-for 'script'; trusted-types 'none'";
+    require-trusted-types-for 'script'; trusted-types 'none'; frame-src ";
 
 /// Where sessions begin and end.
 const SESSION: &str = "/page/session";
@@ -35,7 +36,11 @@ pub(super) fn answer(request: &Request, shared: &Shared) -> Option<Result<Respon
     }
     let mut response = files::find(path, request.headers())?;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    let policy = HeaderValue::from_str(&format!("{POLICY}{}", shared.previews.origins()));
+    match policy {
+        Ok(policy) => drop(headers.insert(header::CONTENT_SECURITY_POLICY, policy)),
+        Err(error) => return Some(Err(Problem::ours("policy", error.to_string()))),
+    }
     // A page that opened this one, or that this one opens, has no hold on it.
     headers.insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
     Some(Ok(named(response, "/page")))

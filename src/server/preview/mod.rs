@@ -49,7 +49,9 @@ impl Previews {
     /// Below this origin, for a server of these names, whose page may show them in a frame.
     pub(super) fn new(origin: &str, names: &[String]) -> Result<Self, String> {
         let (scheme, suffix) = origin.split_at(origin.find("://").map_or(0, |at| at + "://".len()));
-        let frames: String = names.iter().map(|name| format!(" http://{name} https://{name}")).collect();
+        // A policy can't name an IPv6 address: CSP 3, section 2.3.1.
+        let names = names.iter().filter(|name| !name.starts_with('['));
+        let frames: String = names.map(|name| format!(" http://{name} https://{name}")).collect();
         // Scripts may come from the preview itself alone, and speak to nobody else: what a build must not tell anybody, the
         // browser that shows it does not tell either, but for where its user is led. `allow-same-origin` gives it nothing
         // but its own origin, which no one else has; without it, no module script would be loaded.

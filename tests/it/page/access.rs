@@ -99,6 +99,7 @@ fn the_page_is_whole_and_may_load_nothing_from_elsewhere() {
     {
         assert!(policy.contains(part), "{policy}");
     }
+    assert!(policy.ends_with(&format!("; frame-src http://*.localhost:{}", server.address.port())), "{policy}");
     assert!(
         head.contains("x-content-type-options: nosniff") && !html.contains("<style") && !html.contains("//"),
         "{head}"

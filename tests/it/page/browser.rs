@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
@@ -148,6 +149,14 @@ impl Browser {
         );
         self.wait(&find);
         self.js(&format!("{find}.click()"));
+    }
+
+    /// Chooses a file or a folder for an input of the page.
+    pub(super) fn choose(&mut self, selector: &str, path: &Path) {
+        let document = self.call("DOM.getDocument", json!({}));
+        let found = json!({"nodeId": document["root"]["nodeId"], "selector": selector});
+        let input = self.call("DOM.querySelector", found);
+        self.call("DOM.setFileInputFiles", json!({"nodeId": input["nodeId"], "files": [path]}));
     }
 
     /// Everything that can be used has a name that can be told.
