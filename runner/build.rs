@@ -26,7 +26,7 @@ mod syscalls;
 const MAX_BYTES: usize = usize::MAX;
 
 /// The files of `seccomp/` that become arrays of the same name, in capitals.
-const POLICIES: [&str; 9] = [
+const POLICIES: [&str; 10] = [
     "default",
     "strict",
     "debug",
@@ -36,6 +36,7 @@ const POLICIES: [&str; 9] = [
     "no-unix-sockets",
     "shared-host",
     "callers-files",
+    "validator",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -5,38 +5,9 @@
 
 use crate::failure::{At, Step, StepError};
 use crate::plan::Plan;
+use crate::sys::landlock::{EXECUTE, IOCTL_DEV, READ_DIR, READ_FILE, RulesetAttributes, TRUNCATE, WRITE_FILE};
 use crate::sys::{Errno, file, landlock};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-// LANDLOCK_ACCESS_FS_* of <linux/landlock.h>, by bit; the ABI that brought each is in `handled`.
-const EXECUTE: u64 = 1 << 0;
-const WRITE_FILE: u64 = 1 << 1;
-const READ_FILE: u64 = 1 << 2;
-const READ_DIR: u64 = 1 << 3;
-const ABI_1: u64 = (1 << 13) - 1;
-const REFER: u64 = 1 << 13;
-const TRUNCATE: u64 = 1 << 14;
-const IOCTL_DEV: u64 = 1 << 15;
-/// LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET and LANDLOCK_SCOPE_SIGNAL.
-const SCOPES: u64 = 0b11;
-
-/// Which rights a kernel of this ABI can take away: landlock(7), the table of ABI versions.
-fn handled(abi: u32) -> u64 {
-    let mut access = ABI_1;
-    if abi >= 2 {
-        access |= REFER;
-    }
-    if abi >= 3 {
-        access |= TRUNCATE;
-    }
-    if abi >= 5 {
-        access |= IOCTL_DEV;
-    }
-    access
-}
-
-/// LANDLOCK_ACCESS_NET_BIND_TCP and LANDLOCK_ACCESS_NET_CONNECT_TCP.
-const TCP: u64 = 0b11;
 
 /// What a rule gives, beneath a directory or on a file.
 #[derive(Clone, Copy)]
@@ -76,20 +47,12 @@ pub(crate) struct Fence {
 impl Fence {
     /// `refuses_tcp`: no connection by TCP, where the kernel can hold that.
     pub(crate) fn new(abi: u32, refuses_tcp: bool) -> Result<Self, StepError> {
-        let handled = handled(abi);
-        let attributes = landlock::RulesetAttributes {
-            handled_access_fs: handled,
-            handled_access_net: if refuses_tcp && abi >= 4 { TCP } else { 0 },
-            scoped: if abi >= 6 { SCOPES } else { 0 },
-        };
-        // The structure grew with the ABI: 8 bytes at first, 16 with the network of ABI 4, 24 with the scopes of ABI 6.
-        let size = match abi {
-            ..=3 => 8,
-            4..=5 => 16,
-            _ => 24,
-        };
-        let ruleset = landlock::create_ruleset(&attributes, size).at(Step::RestrictPaths, "ruleset")?;
-        Ok(Self { ruleset, handled })
+        let mut attributes = RulesetAttributes::all(abi);
+        if !refuses_tcp {
+            attributes.handled_access_net = 0;
+        }
+        let ruleset = landlock::create_ruleset(&attributes, abi).at(Step::RestrictPaths, "ruleset")?;
+        Ok(Self { ruleset, handled: attributes.handled_access_fs })
     }
 
     /// Allows `access` at a path, whose links are followed.

@@ -4,7 +4,7 @@
 use crate::failure::{At, Step, StepError};
 use crate::plan::Plan;
 use crate::sys::{network, poll, resource, socket};
-use pinfold_runner::{AddressRange, AllowList, MOST_LISTENERS, NAME_SERVER, RelayMessage, STAND_INS};
+use pinfold_runner::{AddressRange, AllowList, MOST_LISTENERS, NAME_SERVER, RelayMessage, STAND_INS, STAND_INS_V6};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -15,6 +15,8 @@ const AT_ONCE: usize = 8;
 pub(crate) struct Pool {
     supervisor: OwnedFd,
     sockets: Vec<OwnedFd>,
+    /// Of IPv6; none where there is none.
+    sockets_v6: Vec<OwnedFd>,
 }
 
 /// Prepares the namespace that this process is in, which needs rights in it.
@@ -32,9 +34,20 @@ pub(crate) fn prepare(plan: &Plan<'_>, supervisor: Option<OwnedFd>) -> Result<Op
         hand_over(&supervisor, RelayMessage::Fixed, listeners)?;
     }
     resource::lift(libc::RLIMIT_NOFILE).at(Step::PrepareNetwork, "open files")?;
-    let make = |_| network::tcp_socket().at(Step::PrepareNetwork, "a socket");
-    let sockets = (0..MOST_LISTENERS).map(make).collect::<Result<_, _>>()?;
-    Ok(Some(Pool { supervisor, sockets }))
+    let sockets = make(libc::AF_INET)?;
+    let sockets_v6 = if add_stand_ins_v6() { make(libc::AF_INET6)? } else { Vec::new() };
+    Ok(Some(Pool { supervisor, sockets, sockets_v6 }))
+}
+
+fn make(family: i32) -> Result<Vec<OwnedFd>, StepError> {
+    (0..MOST_LISTENERS).map(|_| network::tcp_socket(family).at(Step::PrepareNetwork, "a socket")).collect()
+}
+
+/// Whether names have addresses of IPv6 too. A kernel may be without it, or a host have it off; every name has one of IPv4. The first
+/// address is the sandbox's own: without one libc would not ask for others (AI_ADDRCONFIG, getaddrinfo(3)).
+fn add_stand_ins_v6() -> bool {
+    let IpAddr::V6(first) = STAND_INS_V6.first() else { return false };
+    network::add_local_block(first, STAND_INS_V6.prefix()).is_ok() && add(STAND_INS_V6.address(1), 128).is_ok()
 }
 
 fn add(address: IpAddr, prefix: u8) -> Result<(), StepError> {
@@ -72,16 +85,18 @@ impl Pool {
     /// Answers one request. False when the supervisor has closed, or says what can't be understood.
     pub(crate) fn turn(&mut self) -> bool {
         let mut byte = [0];
-        match socket::receive(self.supervisor.as_fd(), &mut byte) {
-            Ok((1, _)) if RelayMessage::decode(byte[0]) == Some(RelayMessage::Socket) => {}
+        let asked = match socket::receive(self.supervisor.as_fd(), &mut byte) {
+            Ok((1, _)) => RelayMessage::decode(byte[0]),
             _ => return false,
-        }
+        };
+        let sockets = match asked {
+            Some(RelayMessage::Socket) => &mut self.sockets,
+            Some(RelayMessage::SocketV6) => &mut self.sockets_v6,
+            _ => return false,
+        };
         // It asks again only when it has the answer, so there is room: who does not read must not hold init up.
-        match self.sockets.pop() {
-            Some(socket) => {
-                let message = [RelayMessage::Socket.encode()];
-                socket::try_send(self.supervisor.as_fd(), &message, &[socket.as_fd()]).is_ok()
-            }
+        match sockets.pop() {
+            Some(socket) => socket::try_send(self.supervisor.as_fd(), &byte, &[socket.as_fd()]).is_ok(),
             None => socket::try_send(self.supervisor.as_fd(), &[RelayMessage::NoSocket.encode()], &[]).is_ok(),
         }
     }

@@ -2,13 +2,14 @@
 //! address or none, so it is never too long for a datagram.
 
 use pinfold_runner::normal_name;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// The longest question that is looked at: one without EDNS is no longer, and with it hardly.
 pub(super) const LONGEST: usize = 1232;
 
 const HEADER: usize = 12;
 const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
 const CLASS_IN: u16 = 1;
 
 /// How long an answer may be kept, in seconds: a name keeps its address for as long as the sandbox lives.
@@ -19,17 +20,26 @@ const TTL: u32 = 60;
 pub(super) struct Question {
     /// `None` where it is no host's name.
     pub(super) name: Option<String>,
-    /// Whether an IPv4 address is asked for, which is all that there is.
-    wants_address: bool,
+    /// Which kind of address is asked for; `None` for anything else, of which there is nothing.
+    pub(super) wants: Option<Family>,
     /// From the beginning of the message to the end of the question; it is in the answer as it was asked.
     asked: Vec<u8>,
+}
+
+/// A kind of address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
 }
 
 /// What is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The name has this address, and nothing else.
-    Address(Ipv4Addr),
+    /// The name has this address, of the kind that is asked for.
+    Address(IpAddr),
+    /// There is such a name, and nothing of what is asked for.
+    Nothing,
     /// There is no such name.
     NoSuchName,
     /// The question can't be answered now.
@@ -50,18 +60,23 @@ impl Question {
         if class != CLASS_IN {
             return None;
         }
-        Some(Self { name, wants_address: kind == TYPE_A, asked: message[..end + 4].to_vec() })
+        let wants = match kind {
+            TYPE_A => Some(Family::V4),
+            TYPE_AAAA => Some(Family::V6),
+            _ => None,
+        };
+        Some(Self { name, wants, asked: message[..end + 4].to_vec() })
     }
 
     /// The answer to it, as a message.
     pub(super) fn answer(&self, answer: Answer) -> Vec<u8> {
         let mut message = self.asked.clone();
         let address = match answer {
-            Answer::Address(address) if self.wants_address => Some(address),
+            Answer::Address(address) => Some(address),
             _ => None,
         };
         let code = match answer {
-            Answer::Address(_) => 0,
+            Answer::Address(_) | Answer::Nothing => 0,
             Answer::Failure => 2,
             Answer::NoSuchName => 3,
         };
@@ -73,11 +88,15 @@ impl Question {
         if let Some(address) = address {
             // The name is that of the question, which begins after the header.
             message.extend_from_slice(&[0xC0, HEADER as u8]);
-            message.extend_from_slice(&TYPE_A.to_be_bytes());
+            let (kind, octets) = match address {
+                IpAddr::V4(address) => (TYPE_A, address.octets().to_vec()),
+                IpAddr::V6(address) => (TYPE_AAAA, address.octets().to_vec()),
+            };
+            message.extend_from_slice(&kind.to_be_bytes());
             message.extend_from_slice(&CLASS_IN.to_be_bytes());
             message.extend_from_slice(&TTL.to_be_bytes());
-            message.extend_from_slice(&[0, 4]);
-            message.extend_from_slice(&address.octets());
+            message.extend_from_slice(&[0, octets.len() as u8]);
+            message.extend_from_slice(&octets);
         }
         message
     }
@@ -112,6 +131,7 @@ fn read_name(message: &[u8]) -> Option<(Option<String>, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     fn question(name: &str, kind: u16) -> Vec<u8> {
         let mut message = vec![0xAB, 0xCD, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
@@ -130,17 +150,29 @@ mod tests {
         let asked = question("WWW.Example.org", 1);
         let read = Question::read(&asked).unwrap();
         assert_eq!(read.name.as_deref(), Some("www.example.org"));
-        let answer = read.answer(Answer::Address(Ipv4Addr::new(198, 18, 0, 2)));
+        let answer = read.answer(Answer::Address(Ipv4Addr::new(198, 18, 0, 2).into()));
         assert_eq!(answer[..12], [0xAB, 0xCD, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
         assert_eq!(answer[12..asked.len()], asked[12..], "the question is repeated to the letter");
         assert_eq!(answer[asked.len()..], [0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 198, 18, 0, 2]);
     }
 
     #[test]
+    fn an_address_of_ipv6_too() {
+        let asked = question("example.org", 28);
+        let read = Question::read(&asked).unwrap();
+        assert_eq!(read.wants, Some(Family::V6));
+        let answer = read.answer(Answer::Address("fd70::2".parse().unwrap()));
+        let octets = [0xfd, 0x70, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+        assert_eq!(answer[asked.len()..], [&[0xC0, 12, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16][..], &octets].concat());
+    }
+
+    #[test]
     fn another_kind_of_question_has_no_answer_and_is_no_error() {
-        for kind in [28, 15, 16, 65, 255] {
+        for kind in [15, 16, 65, 255, 28 + 256] {
             let asked = question("example.org", kind);
-            let answer = Question::read(&asked).unwrap().answer(Answer::Address(Ipv4Addr::LOCALHOST));
+            let read = Question::read(&asked).unwrap();
+            assert_eq!(read.wants, None);
+            let answer = read.answer(Answer::Nothing);
             assert_eq!(answer[2..12], [0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
             assert_eq!(answer.len(), asked.len());
         }
@@ -215,8 +247,8 @@ mod tests {
             }
             message.truncate(message.len() - usize::from(random()) % 4 * usize::from(random() % 8));
             if let Some(question) = Question::read(&message) {
-                let answer = question.answer(Answer::Address(Ipv4Addr::LOCALHOST));
-                assert!(answer.len() <= message.len() + 16 && answer.len() <= LONGEST + 16);
+                let answer = question.answer(Answer::Address(Ipv6Addr::LOCALHOST.into()));
+                assert!(answer.len() <= message.len() + 28 && answer.len() <= LONGEST + 28);
                 assert_eq!(answer[..2], message[..2]);
             }
             let bytes: Vec<u8> = (0..random()).map(|_| random()).collect();

@@ -2,16 +2,16 @@
 //! the connections. It lives in the supervisor, and ends with the sandbox.
 
 use super::dial::Target;
-use super::dns::{self, Answer, Question};
+use super::dns::{self, Answer, Family, Question};
 use super::hooks::AskedHost;
 use super::link::{Lacking, Link};
 use super::log::Log;
 use super::relay::{break_off, relay};
 use super::{Hooks, MOST_CONNECTIONS, MOST_NAMES};
-use pinfold_runner::{AllowList, Outcome, RefusalReason, STAND_INS};
+use pinfold_runner::{AllowList, Outcome, RefusalReason, STAND_INS, STAND_INS_V6};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -46,8 +46,8 @@ struct Shared {
     link: Link,
     log: Arc<Log>,
     /// What was decided about a name, or is about to be.
-    names: Mutex<HashMap<String, Arc<OnceCell<Verdict>>>>,
-    /// The addresses that were given out. The first two of the range are the network's and the name server's.
+    names: Mutex<HashMap<String, Arc<Name>>>,
+    /// The addresses that were given out. The first two of the ranges are the network's and the name server's.
     given: Mutex<u32>,
     places: Arc<Semaphore>,
     questions: Arc<Semaphore>,
@@ -56,11 +56,13 @@ struct Shared {
     over: watch::Sender<bool>,
 }
 
-/// What was decided about a name.
-#[derive(Clone, Copy, Debug)]
-enum Verdict {
-    Allowed(Ipv4Addr),
-    Refused(RefusalReason),
+/// A name that was asked for.
+#[derive(Debug, Default)]
+struct Name {
+    /// Its place in the ranges, and the ports at which it may be connected to; no port refuses it.
+    admitted: OnceCell<(u32, Vec<u16>)>,
+    ipv4: OnceCell<Result<IpAddr, RefusalReason>>,
+    ipv6: OnceCell<Result<IpAddr, RefusalReason>>,
 }
 
 impl Gate {
@@ -159,49 +161,53 @@ impl Shared {
             let Ok(place) = self.questions.clone().try_acquire_owned() else { continue };
             let (shared, socket) = (self.clone(), socket.clone());
             self.spawn(async move {
-                let answer = match shared.judge(&name).await {
-                    Verdict::Allowed(address) => Answer::Address(address),
-                    Verdict::Refused(RefusalReason::NotListed) => Answer::NoSuchName,
-                    Verdict::Refused(_) => Answer::Failure,
-                };
+                let answer = shared.answer_to(&name, question.wants).await;
                 let _nobody_waits = socket.send_to(&question.answer(answer), from).await;
                 drop(place);
             });
         }
     }
 
-    /// Decides about a name, once for all.
-    async fn judge(self: &Arc<Self>, name: &str) -> Verdict {
-        if self.hooks.gatekeeper.is_none() && self.list.ports_of(name).is_empty() {
-            self.log.refuse(name, RefusalReason::NotListed);
-            return Verdict::Refused(RefusalReason::NotListed);
-        }
-        let cell = {
-            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-            if names.len() >= MOST_NAMES && !names.contains_key(name) {
-                None
-            } else {
-                Some(names.entry(name.to_owned()).or_default().clone())
-            }
-        };
-        let verdict = match cell {
-            Some(cell) => match cell.get_or_try_init(|| self.admit(name)).await {
-                Ok(verdict) => *verdict,
-                Err(reason) => Verdict::Refused(reason),
+    async fn answer_to(self: &Arc<Self>, name: &str, wanted: Option<Family>) -> Answer {
+        let address = match self.judge(name).await {
+            Ok(known) => match wanted {
+                None => return Answer::Nothing,
+                Some(Family::V4) => self.address(name, &known, Family::V4).await,
+                // Every name has an address of IPv4, or is refused when it is asked for that.
+                Some(Family::V6) => match self.address(name, &known, Family::V6).await {
+                    Ok(address) => Ok(address),
+                    Err(_lacking) => return Answer::Nothing,
+                },
             },
-            None => Verdict::Refused(RefusalReason::TooMany),
+            Err(reason) => Err(reason),
         };
-        if let Verdict::Refused(reason) = verdict {
-            self.log.refuse(name, reason);
+        match address {
+            Ok(address) => Answer::Address(address),
+            Err(reason) => {
+                self.log.refuse(name, reason);
+                if reason == RefusalReason::NotListed { Answer::NoSuchName } else { Answer::Failure }
+            }
         }
-        verdict
     }
 
-    /// Gives a name an address, and listens there.
-    ///
-    /// # Errors
-    /// What may be another time: the sandbox itself listens at all of its ports.
-    async fn admit(self: &Arc<Self>, name: &str) -> Result<Verdict, RefusalReason> {
+    /// Decides about a name, once for all.
+    async fn judge(self: &Arc<Self>, name: &str) -> Result<Arc<Name>, RefusalReason> {
+        if self.hooks.gatekeeper.is_none() && self.list.ports_of(name).is_empty() {
+            return Err(RefusalReason::NotListed);
+        }
+        let known = {
+            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            if names.len() >= MOST_NAMES && !names.contains_key(name) {
+                return Err(RefusalReason::TooMany);
+            }
+            names.entry(name.to_owned()).or_default().clone()
+        };
+        let (_, ports) = known.admitted.get_or_init(|| self.admit(name)).await;
+        if ports.is_empty() { Err(RefusalReason::NotListed) } else { Ok(known) }
+    }
+
+    /// The ports of a name, and its place in the ranges.
+    async fn admit(&self, name: &str) -> (u32, Vec<u16>) {
         let mut ports = self.list.ports_of(name);
         if let (true, Some(gatekeeper)) = (ports.is_empty(), &self.hooks.gatekeeper) {
             let asked = AskedHost { sandbox: self.sandbox.clone(), host: name.to_owned() };
@@ -211,13 +217,39 @@ impl Shared {
             ports.sort_unstable();
             ports.dedup();
         }
-        if ports.is_empty() {
-            return Ok(Verdict::Refused(RefusalReason::NotListed));
-        }
-        let address = self.next_address();
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        *given += 1;
+        (*given, ports)
+    }
+
+    /// The address that stands for an admitted name, where somebody listens from then on.
+    async fn address(self: &Arc<Self>, name: &str, known: &Name, family: Family) -> Result<IpAddr, RefusalReason> {
+        let (cell, range) = match family {
+            Family::V4 => (&known.ipv4, STAND_INS),
+            Family::V6 => (&known.ipv6, STAND_INS_V6),
+        };
+        // An error here is what may be another time.
+        let listening = cell.get_or_try_init(|| async {
+            let (index, ports) = known.admitted.get().ok_or(RefusalReason::NotListed)?;
+            let address = range.address(*index);
+            self.listen(name, address, ports).await.map(|lacking| lacking.map_or(Ok(address), Err))
+        });
+        *listening.await?
+    }
+
+    /// Listens for a name at an address. It answers why nobody listens there and never will.
+    ///
+    /// # Errors
+    /// What may be another time: the sandbox itself listens at all of its ports.
+    async fn listen(
+        self: &Arc<Self>,
+        name: &str,
+        address: IpAddr,
+        ports: &[u16],
+    ) -> Result<Option<RefusalReason>, RefusalReason> {
         let (mut is_there, mut is_exhausted) = (false, false);
-        for port in ports {
-            match self.link.listener(SocketAddrV4::new(address, port)).await {
+        for &port in ports {
+            match self.link.listener(SocketAddr::new(address, port)).await {
                 Ok(listener) => {
                     is_there = true;
                     self.spawn(self.clone().accept(listener, Target::Name(name.to_owned(), port)));
@@ -228,21 +260,11 @@ impl Shared {
             }
         }
         match (is_there, is_exhausted) {
-            (true, _) => Ok(Verdict::Allowed(address)),
-            (_, true) => Ok(Verdict::Refused(RefusalReason::TooMany)),
+            (true, _) => Ok(None),
+            (_, true) => Ok(Some(RefusalReason::TooMany)),
             // Each try costs a socket, of which the sandbox has so many.
             _ => Err(RefusalReason::Unreachable),
         }
-    }
-
-    fn next_address(&self) -> Ipv4Addr {
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        *given += 1;
-        let first = match STAND_INS.first() {
-            IpAddr::V4(first) => first,
-            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-        };
-        Ipv4Addr::from_bits(first.to_bits() + *given)
     }
 
     /// Takes connections at one listener. Those that are there already when the sandbox ends are taken too.

@@ -5,9 +5,10 @@
 
 use crate::held::wire::Connection;
 use pinfold_runner::RelayMessage;
+use rustix::net::sockopt::set_ip_freebind;
 use rustix::net::{bind, listen};
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Mutex;
@@ -55,22 +56,26 @@ impl Link {
     }
 
     /// A new listener in the sandbox.
-    pub(super) async fn listener(&self, address: SocketAddrV4) -> Result<TcpListener, Lacking> {
+    pub(super) async fn listener(&self, address: SocketAddr) -> Result<TcpListener, Lacking> {
+        let wanted = if address.is_ipv4() { RelayMessage::Socket } else { RelayMessage::SocketV6 };
         let socket = {
             let _asking = self.asking.lock().await;
-            self.socket().await?
+            self.socket(wanted).await?
         };
-        let named = bind(&socket, &address).and_then(|()| listen(&socket, BACKLOG));
+        // IPv6 takes an address for the host's own where an interface has it, and not where only a route says so: inet6_bind. The
+        // option of IPv4 counts for both families: ipv6_can_nonlocal_bind.
+        let free = if address.is_ipv6() { set_ip_freebind(&socket, true) } else { Ok(()) };
+        let named = free.and_then(|()| bind(&socket, &address)).and_then(|()| listen(&socket, BACKLOG));
         named.map_err(|_errno| Lacking::Failed)?;
         TcpListener::from_std(socket.into()).map_err(|_error| Lacking::Failed)
     }
 
-    async fn socket(&self) -> Result<OwnedFd, Lacking> {
+    async fn socket(&self, wanted: RelayMessage) -> Result<OwnedFd, Lacking> {
         let failed = |_error| Lacking::Failed;
-        self.connection.send_bytes(&[RelayMessage::Socket.encode()], &[]).await.map_err(failed)?;
+        self.connection.send_bytes(&[wanted.encode()], &[]).await.map_err(failed)?;
         let received = self.connection.receive().await.map_err(failed)?.ok_or(Lacking::Failed)?;
         match (received.bytes.first().and_then(|byte| RelayMessage::decode(*byte)), received.descriptors) {
-            (Some(RelayMessage::Socket), mut sockets) => sockets.pop().ok_or(Lacking::Failed),
+            (Some(message), mut sockets) if message == wanted => sockets.pop().ok_or(Lacking::Failed),
             (Some(RelayMessage::NoSocket), _) => Err(Lacking::Exhausted),
             _ => Err(Lacking::Failed),
         }

@@ -7,6 +7,7 @@ mod clients; // curl, pip, npm and their kin, against servers in a network of th
 mod code; // pieces of code
 mod ends; // what dies with whom
 mod held; // sandboxes that stay
+mod ipv6; // the other kind of address
 mod reach; // what works, and what the result tells of it
 
 use crate::support;

@@ -1,6 +1,7 @@
 //! What running code promises: each language with real toolchains, the executor's rules and figures, and the command line.
 
 mod bounds; // what a program can't take more of, and what is told when it tries
+mod confined; // what the program that parses is left with
 mod corpus; // whole programs, ordinary and hostile, and what is found in each
 mod executor; // the rules of requests, and figures that add up
 mod languages; // hello, stdin, arguments, nested files and errors in each language

@@ -1,12 +1,15 @@
 //! Which network a sandbox has: none, the host's, or the hosts of a list.
 
+mod range;
 #[cfg(test)]
 mod tests;
+
+pub use range::AddressRange;
 
 use super::text::{InvalidValue, refuse};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Which network the command has.
@@ -45,6 +48,11 @@ const DEFAULT_PORTS: [u16; 2] = [80, 443];
 
 /// The addresses that stand for names inside of a sandbox: 198.18.0.0/15, which RFC 2544 keeps off the internet.
 pub const STAND_INS: AddressRange = AddressRange { first: IpAddr::V4(Ipv4Addr::new(198, 18, 0, 0)), prefix: 15 };
+
+/// The same with IPv6: a range of those that everybody may use for himself (RFC 4193). Programs that have a choice take IPv4 before it
+/// (RFC 6724).
+pub const STAND_INS_V6: AddressRange =
+    AddressRange { first: IpAddr::V6(Ipv6Addr::new(0xfd70, 0x696e, 0x666f, 0x6c64, 0, 0, 0, 0)), prefix: 64 };
 
 /// Where a sandbox with a list asks for names: the first of [`STAND_INS`] that a host can have.
 pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -241,8 +249,8 @@ fn range(text: &str, is_ipv6: bool) -> Result<AddressRange, InvalidValue> {
     if range.first.is_ipv6() != is_ipv6 {
         return refuse(format!("`{}`: an IPv6 address is in brackets, and nothing else is", text.escape_debug()));
     }
-    if STAND_INS.contains(range.first) {
-        return refuse(format!("`{}`: {STAND_INS} stands for names inside of the sandbox", text.escape_debug()));
+    if let Some(taken) = [STAND_INS, STAND_INS_V6].iter().find(|taken| taken.contains(range.first)) {
+        return refuse(format!("`{}`: {taken} stands for names inside of the sandbox", text.escape_debug()));
     }
     let is_mapped = matches!(range.first, IpAddr::V6(address) if address.to_ipv4_mapped().is_some());
     if is_mapped || range.first.is_unspecified() && range.prefix == range.longest() {
@@ -267,86 +275,6 @@ pub fn normal_name(text: &str) -> Option<String> {
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
         || last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
     (name.len() <= 253 && name.split('.').all(is_label) && !is_number).then_some(name)
-}
-
-/// The addresses that begin with the same bits: one, or a CIDR block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressRange {
-    first: IpAddr,
-    prefix: u8,
-}
-
-impl AddressRange {
-    /// The lowest address.
-    pub fn first(&self) -> IpAddr {
-        self.first
-    }
-
-    /// How many bits all of them have in common.
-    pub fn prefix(&self) -> u8 {
-        self.prefix
-    }
-
-    /// Whether `address` is one of them. An IPv4 address that is written as an IPv6 one is none of either.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let shift = u32::from(self.longest() - self.prefix);
-        let same = |one: u128, other: u128| one.checked_shr(shift) == other.checked_shr(shift);
-        match (self.first, address) {
-            (IpAddr::V4(first), IpAddr::V4(address)) => same(first.to_bits().into(), address.to_bits().into()),
-            (IpAddr::V6(first), IpAddr::V6(address)) => same(first.to_bits(), address.to_bits()),
-            _ => false,
-        }
-    }
-
-    fn longest(&self) -> u8 {
-        if self.first.is_ipv4() { 32 } else { 128 }
-    }
-
-    fn is_small(&self) -> bool {
-        self.longest() - self.prefix <= SMALL_RANGE.ilog2() as u8
-    }
-
-    /// All of them; of a large range the first few.
-    pub fn addresses(self) -> impl Iterator<Item = IpAddr> {
-        let count = 1u32 << u32::from(self.longest() - self.prefix).min(SMALL_RANGE.ilog2());
-        (0..count).map(move |index| match self.first {
-            IpAddr::V4(first) => IpAddr::V4((first.to_bits() + index).into()),
-            IpAddr::V6(first) => IpAddr::V6((first.to_bits() + u128::from(index)).into()),
-        })
-    }
-}
-
-impl FromStr for AddressRange {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let wrong = || refuse(format!("`{}` is neither an address nor a range of them", text.escape_debug()));
-        let (first, prefix) = text.split_once('/').map_or((text, None), |(first, prefix)| (first, Some(prefix)));
-        let Ok(first) = first.parse::<IpAddr>() else { return wrong() };
-        let mut range = Self { first, prefix: 0 };
-        range.prefix = match prefix {
-            None => range.longest(),
-            Some(prefix) => match prefix.parse::<u8>() {
-                Ok(bits) if bits <= range.longest() && prefix == bits.to_string() => bits,
-                _ => return wrong(),
-            },
-        };
-        let bits = match first {
-            IpAddr::V4(first) => u128::from(first.to_bits()),
-            IpAddr::V6(first) => first.to_bits(),
-        };
-        let shift = u32::from(range.longest() - range.prefix);
-        if bits.checked_shr(shift).and_then(|high| high.checked_shl(shift)).unwrap_or(0) != bits {
-            return refuse(format!("`{}`: the address has bits beyond the prefix", text.escape_debug()));
-        }
-        Ok(range)
-    }
-}
-
-impl fmt::Display for AddressRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.prefix == self.longest() { self.first.fmt(f) } else { write!(f, "{}/{}", self.first, self.prefix) }
-    }
 }
 
 #[derive(Serialize)]

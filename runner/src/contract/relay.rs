@@ -5,7 +5,8 @@
 //! rights and hands them over, and the supervisor names them, listens on them and takes the sandbox's connections, without
 //! ever being in that namespace, and without anything that stays there for it.
 
-/// How many ports of names a sandbox can have at the same time: init makes as many sockets in advance.
+/// How many ports of names a sandbox can have at the same time: init makes as many sockets in advance, and as many of IPv6 where
+/// there is IPv6.
 pub const MOST_LISTENERS: usize = 256;
 
 /// What is said.
@@ -16,8 +17,10 @@ pub enum RelayMessage {
     /// From init, next, until all have come: with it come some of the sockets that listen at
     /// [`AllowList::fixed`](super::network::AllowList::fixed), in that order.
     Fixed,
-    /// From the supervisor: it needs a TCP socket. From init: with it comes one, which has no name yet.
+    /// From the supervisor: it needs a TCP socket of IPv4. From init: with it comes one, which has no name yet.
     Socket,
+    /// The same with IPv6.
+    SocketV6,
     /// From init: there is none left.
     NoSocket,
 }
@@ -29,13 +32,14 @@ impl RelayMessage {
             Self::NameServer => b'd',
             Self::Fixed => b'f',
             Self::Socket => b's',
+            Self::SocketV6 => b'6',
             Self::NoSocket => b'n',
         }
     }
 
     /// The message that a byte says.
     pub fn decode(byte: u8) -> Option<Self> {
-        [Self::NameServer, Self::Fixed, Self::Socket, Self::NoSocket]
+        [Self::NameServer, Self::Fixed, Self::Socket, Self::SocketV6, Self::NoSocket]
             .into_iter()
             .find(|message| message.encode() == byte)
     }

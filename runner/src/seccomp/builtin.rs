@@ -8,7 +8,7 @@ use libc::sock_filter;
 use super::Program;
 
 // One array a policy: DEFAULT, STRICT, DEBUG, INIT, RESTRICT_SUID_SGID, NO_NETWORK, NO_UNIX_SOCKETS, SHARED_HOST,
-// CALLERS_FILES.
+// CALLERS_FILES, VALIDATOR.
 include!(concat!(env!("OUT_DIR"), "/seccomp.rs"));
 
 /// The names that a job can give.
@@ -56,6 +56,11 @@ pub fn callers_files() -> Program {
 /// For process 1 of the sandbox, which is ours, once it has started the command.
 pub fn init() -> Program {
     program(&INIT)
+}
+
+/// For the program that parses code which nobody trusts: it has its stdio and memory.
+pub fn validator() -> Program {
+    program(&VALIDATOR)
 }
 
 fn program(instructions: &'static [sock_filter]) -> Program {

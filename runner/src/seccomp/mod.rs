@@ -20,6 +20,7 @@ use std::borrow::Cow;
 
 pub use builtin::{
     builtin, builtin_names, callers_files, init, no_network, no_unix_sockets, restrict_suid_sgid, shared_host,
+    validator,
 };
 pub use error::PolicyError;
 

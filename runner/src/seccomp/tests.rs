@@ -5,6 +5,7 @@ mod builtin;
 mod interpreter;
 mod landlocked;
 mod refusal;
+mod validator;
 mod widened;
 
 use std::collections::{BTreeSet, HashMap};
@@ -20,7 +21,7 @@ const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL_PROCESS: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 
 /// All files of `seccomp/`.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     ("default", include_str!("../../../seccomp/default.json")),
     ("strict", include_str!("../../../seccomp/strict.json")),
     ("debug", include_str!("../../../seccomp/debug.json")),
@@ -30,6 +31,7 @@ const FILES: [(&str, &str); 10] = [
     ("no-unix-sockets", include_str!("../../../seccomp/no-unix-sockets.json")),
     ("shared-host", include_str!("../../../seccomp/shared-host.json")),
     ("callers-files", include_str!("../../../seccomp/callers-files.json")),
+    ("validator", include_str!("../../../seccomp/validator.json")),
     ("floor", include_str!("../../../seccomp/floor.json")),
 ];
 

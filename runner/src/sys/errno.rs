@@ -1,4 +1,8 @@
-//! An errno with its name. Not an error with a story: `failure` tells which step and operand it belongs to.
+//! An errno with its name, and how a system call's answer becomes one. Not an error with a story: `failure` tells which step
+//! and operand it belongs to.
+
+use std::ffi::c_long;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// The kernel's answer to a call that failed: errno(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,23 @@ impl From<std::io::Error> for Errno {
     fn from(error: std::io::Error) -> Self {
         Self(error.raw_os_error().unwrap_or(libc::EIO))
     }
+}
+
+/// The value of a system call that answers -1 on failure.
+pub(super) fn check(value: c_long) -> Result<c_long, Errno> {
+    if value == -1 { Err(Errno::last()) } else { Ok(value) }
+}
+
+/// The same for calls that answer an `int`.
+pub(super) fn check_int(value: i32) -> Result<i32, Errno> {
+    if value == -1 { Err(Errno::last()) } else { Ok(value) }
+}
+
+/// A new descriptor that the kernel just gave us.
+pub(super) fn owned(value: c_long) -> Result<OwnedFd, Errno> {
+    let fd = check(value)?;
+    // SAFETY: every caller passes the answer of a call that creates a descriptor; it is new, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 macro_rules! names {

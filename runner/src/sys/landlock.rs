@@ -3,12 +3,38 @@
 use super::{Errno, check, owned};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+// LANDLOCK_ACCESS_FS_*, by bit, of which `RulesetAttributes::all` says which ABI brought them.
+pub(crate) const EXECUTE: u64 = 1 << 0;
+pub(crate) const WRITE_FILE: u64 = 1 << 1;
+pub(crate) const READ_FILE: u64 = 1 << 2;
+pub(crate) const READ_DIR: u64 = 1 << 3;
+const ABI_1: u64 = (1 << 13) - 1;
+const REFER: u64 = 1 << 13;
+pub(crate) const TRUNCATE: u64 = 1 << 14;
+pub(crate) const IOCTL_DEV: u64 = 1 << 15;
+/// LANDLOCK_ACCESS_NET_BIND_TCP and LANDLOCK_ACCESS_NET_CONNECT_TCP.
+const TCP: u64 = 0b11;
+/// LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET and LANDLOCK_SCOPE_SIGNAL.
+const SCOPES: u64 = 0b11;
+
 /// `struct landlock_ruleset_attr` up to ABI 6.
 #[repr(C)]
 pub(crate) struct RulesetAttributes {
     pub(crate) handled_access_fs: u64,
     pub(crate) handled_access_net: u64,
     pub(crate) scoped: u64,
+}
+
+impl RulesetAttributes {
+    /// All that a kernel of this ABI can take away: landlock(7), the table of ABI versions.
+    pub(crate) fn all(abi: u32) -> Self {
+        let since = |version: u32, access: u64| if abi >= version { access } else { 0 };
+        Self {
+            handled_access_fs: ABI_1 | since(2, REFER) | since(3, TRUNCATE) | since(5, IOCTL_DEV),
+            handled_access_net: since(4, TCP),
+            scoped: since(6, SCOPES),
+        }
+    }
 }
 
 /// `struct landlock_path_beneath_attr`, which is packed.
@@ -35,9 +61,14 @@ pub(crate) fn abi() -> Result<Option<u32>, Errno> {
     }
 }
 
-/// `landlock_create_ruleset(2)`, Linux 5.13. `size` is how much of the attributes this ABI knows.
-pub(crate) fn create_ruleset(attributes: &RulesetAttributes, size: usize) -> Result<OwnedFd, Errno> {
-    debug_assert!(size <= size_of::<RulesetAttributes>());
+/// `landlock_create_ruleset(2)`, Linux 5.13.
+pub(crate) fn create_ruleset(attributes: &RulesetAttributes, abi: u32) -> Result<OwnedFd, Errno> {
+    // The structure grew with the ABI: 8 bytes at first, 16 with the network of ABI 4, 24 with the scopes of ABI 6.
+    let size: usize = match abi {
+        ..=3 => 8,
+        4..=5 => 16,
+        _ => 24,
+    };
     // SAFETY: the kernel reads `size` bytes, which are within the structure, during the call.
     owned(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const *attributes, size, 0u32) })
 }

@@ -23,25 +23,8 @@ pub(crate) mod terminal;
 
 pub(crate) use errno::Errno;
 
-use std::ffi::{CString, c_long};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-
-/// The value of a system call that answers -1 on failure.
-fn check(value: c_long) -> Result<c_long, Errno> {
-    if value == -1 { Err(Errno::last()) } else { Ok(value) }
-}
-
-/// The same for calls that answer an `int`.
-fn check_int(value: i32) -> Result<i32, Errno> {
-    if value == -1 { Err(Errno::last()) } else { Ok(value) }
-}
-
-/// A new descriptor that the kernel just gave us.
-fn owned(value: c_long) -> Result<OwnedFd, Errno> {
-    let fd = check(value)?;
-    // SAFETY: every caller passes the answer of a call that creates a descriptor; it is new, so nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
+use errno::{check, check_int, owned};
+use std::ffi::CString;
 
 /// Repeats a call that a signal interrupted. Only calls that may block need it: read, write, wait, poll.
 fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {

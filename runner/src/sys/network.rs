@@ -1,7 +1,7 @@
 //! The loopback interface of a new network namespace, and sockets in it.
 
 use super::{Errno, check, check_int, owned, retry};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Brings `lo` up: netdevice(7), SIOCSIFFLAGS.
@@ -17,11 +17,11 @@ pub(crate) fn loopback_up() -> Result<(), Errno> {
     check_int(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }).map(drop)
 }
 
-/// A TCP socket of IPv4 without a name.
-pub(crate) fn tcp_socket() -> Result<OwnedFd, Errno> {
+/// A TCP socket without a name, AF_INET or AF_INET6.
+pub(crate) fn tcp_socket(family: i32) -> Result<OwnedFd, Errno> {
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: takes no memory.
-    owned(i64::from(unsafe { libc::socket(libc::AF_INET, kind, 0) }))
+    owned(i64::from(unsafe { libc::socket(family, kind, 0) }))
 }
 
 /// The first interface of a network namespace is `lo`.
@@ -38,14 +38,31 @@ pub(crate) fn add_loopback_address(address: IpAddr, prefix: u8) -> Result<(), Er
     let mut body = vec![family as u8, prefix, libc::IFA_F_NODAD as u8, libc::RT_SCOPE_HOST];
     body.extend_from_slice(&LOOPBACK.to_ne_bytes());
     for attribute in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
-        body.extend_from_slice(&(4 + octets.len() as u16).to_ne_bytes());
-        body.extend_from_slice(&attribute.to_ne_bytes());
-        body.extend_from_slice(&octets);
+        add_attribute(&mut body, attribute, &octets);
     }
     match netlink(libc::RTM_NEWADDR, (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16, &body) {
         Err(Errno(libc::EEXIST)) => Ok(()),
         other => other,
     }
+}
+
+/// Makes all addresses of a block this host's, without giving it any of them: rtnetlink(7), RTM_NEWROUTE, a route of the kind
+/// RTN_LOCAL.
+pub(crate) fn add_local_block(first: Ipv6Addr, prefix: u8) -> Result<(), Errno> {
+    // struct rtmsg: family, length of the destination's prefix, of the source's, type of service, table, protocol, scope, kind, flags.
+    let (table, scope) = (libc::RT_TABLE_LOCAL, libc::RT_SCOPE_UNIVERSE);
+    let mut body = vec![libc::AF_INET6 as u8, prefix, 0, 0, table, libc::RTPROT_BOOT, scope, libc::RTN_LOCAL];
+    body.extend_from_slice(&[0; 4]);
+    add_attribute(&mut body, libc::RTA_DST, &first.octets());
+    add_attribute(&mut body, libc::RTA_OIF, &LOOPBACK.to_ne_bytes());
+    netlink(libc::RTM_NEWROUTE, (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16, &body)
+}
+
+/// struct rtattr: length with these four bytes, kind, and what it is. All that there are here have a multiple of four bytes.
+fn add_attribute(body: &mut Vec<u8>, kind: u16, content: &[u8]) {
+    body.extend_from_slice(&(4 + content.len() as u16).to_ne_bytes());
+    body.extend_from_slice(&kind.to_ne_bytes());
+    body.extend_from_slice(content);
 }
 
 /// One request to the kernel's routing tables, netlink(7), and its answer.

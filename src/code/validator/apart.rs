@@ -1,13 +1,15 @@
 //! Looking at code in a process of its own, the program `pinfold-validator`: the parsers are C, and there are texts of some
-//! kilobytes for which they ask for all the memory that there is, or don't come back. Such a process ends, and nobody else.
+//! kilobytes for which they ask for all the memory that there is, or don't come back. Such a process ends, and nobody else. Before
+//! it reads a byte it gives up whatever it could do but read its stdin, calculate, and write its stdout.
 
 use super::grammar::{Grammar, Rules};
 use super::{Finding, PATIENCE};
 use crate::locate;
-use pinfold_runner::Content;
+use pinfold_runner::{Content, confine, seccomp};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{PidfdFlags, Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, PidfdFlags, Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -111,9 +113,14 @@ fn read(answer: &mut File) -> Option<Answer> {
     serde_json::from_slice(&text).ok()
 }
 
-/// The program: bounds itself, reads what is asked on stdin, and answers on stdout.
+/// The program: confines itself, reads what is asked on stdin, and answers on stdout.
 pub fn main() -> ExitCode {
-    match bound().and_then(|()| answer()) {
+    let answered = match give_up_all() {
+        Ok(()) => answer(),
+        // Nothing has been read. The answer says why, in the place of findings.
+        Err(error) => tell(&Err(format!("`{PROGRAM}` can't confine itself here: {error}"))),
+    };
+    match answered {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{PROGRAM}: {error}");
@@ -122,15 +129,33 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Before anything is read. It dies with the thread that waits for it.
-fn bound() -> io::Result<()> {
+/// Before anything is read. What is left is stdio, memory, and the CPU for a while; where the kernel has no Landlock the filter
+/// alone holds the rest.
+fn give_up_all() -> io::Result<()> {
+    let nothing = CapabilitySet::empty();
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets { effective: nothing, permitted: nothing, inheritable: nothing },
+    )?;
+    // It dies with the thread that waits for it. A change of capabilities could clear that: prctl(2).
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::set_no_new_privs(true)?;
-    let limits = [(Resource::As, MEMORY), (Resource::Cpu, CPU_SECONDS), (Resource::Fsize, ANSWER), (Resource::Core, 0)];
+    // The crate `regex` counts the CPUs for its first expression, from files, and remembers.
+    let _counted = regex::bytes::Regex::new("");
+    confine::deny_files()?;
+    let limits = [
+        (Resource::As, MEMORY),
+        (Resource::Cpu, CPU_SECONDS),
+        (Resource::Fsize, ANSWER),
+        (Resource::Core, 0),
+        (Resource::Nproc, 0),
+        (Resource::Nofile, 0),
+    ];
     for (resource, most) in limits {
         rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
-    Ok(())
+    confine::filter_calls(&seccomp::validator())
 }
 
 fn answer() -> io::Result<()> {
@@ -142,7 +167,11 @@ fn answer() -> io::Result<()> {
         let looked = asked.files.iter().flat_map(|(name, content)| rules.look(name, content.as_bytes(), deadline));
         looked.take(super::MOST).collect()
     });
+    tell(&answer)
+}
+
+fn tell(answer: &Answer) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    serde_json::to_writer(&mut stdout, &answer)?;
+    serde_json::to_writer(&mut stdout, answer)?;
     stdout.flush()
 }

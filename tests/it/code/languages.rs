@@ -82,7 +82,7 @@ const SAMPLES: [Sample; 15] = [
         language: "perl",
         code: "use lib '.';\nuse lib::Part;\nlocal $/;\nopen my $file, '<', 'lib/data.txt';\nprint \"[hello][$ARGV[0]][\" . <STDIN> . \"][\" . <$file> . \"][\" . lib::Part::word() . \"]\\n\";",
         library: Some(("lib/Part.pm", "package lib::Part;\nsub word { 'nested' }\n1;")),
-        wrong: ("use strict;\n\ndie 'on purpose';", "line 3"),
+        wrong: ("use strict;\n\nno_such_thing();", "called at main.pl line 3.\n"),
     },
     Sample {
         language: "php",
@@ -100,13 +100,13 @@ const SAMPLES: [Sample; 15] = [
         language: "r",
         code: "source('lib/part.R')\ncat('[hello][', commandArgs(TRUE)[1], '][', readLines(file('stdin'), warn = FALSE), '][', readLines('lib/data.txt', warn = FALSE), '][', word(), ']\\n', sep = '')",
         library: Some(("lib/part.R", "word <- function() 'nested'")),
-        wrong: ("a <- 1\n\nno_such_thing()", "no_such_thing"),
+        wrong: ("a <- 1\n\nno_such_thing()", "at main.R:3\nError in no_such_thing() : "),
     },
     Sample {
         language: "sqlite",
         code: "create table given(text);\n.import /proc/self/fd/0 given\n.read lib/part.sql\nselect '[hello][' || 'an argument' || '][' || given.text || '][' || 'data' || '][' || word || ']' from given, words;",
         library: Some(("lib/part.sql", "create table words as select 'nested' as word;")),
-        wrong: ("select 1;\n\nselec 2;", "near line 3"),
+        wrong: ("select 1;\n\nselec 2;", "near line 3:"),
     },
 ];
 

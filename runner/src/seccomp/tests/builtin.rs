@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::oci::Document;
 use super::super::{
     Program, builtin, builtin_names, callers_files, init, load, no_network, no_unix_sockets, restrict_suid_sgid,
-    shared_host,
+    shared_host, validator,
 };
 use super::interpreter::{Call, run};
 use super::{ALLOW, FILES, ask, compile, errno, parse, syscalls};
@@ -36,7 +36,8 @@ fn assert_answers(program: &Program, name: &str, arguments: &[u64], expected: u3
 #[test]
 fn are_what_the_files_say() {
     let named = ["default", "strict", "debug"].map(policy);
-    let others = [init(), restrict_suid_sgid(), no_network(), no_unix_sockets(), shared_host(), callers_files()];
+    let others =
+        [init(), restrict_suid_sgid(), no_network(), no_unix_sockets(), shared_host(), callers_files(), validator()];
     let programs: Vec<_> = named.into_iter().chain(others).collect();
     for (program, (name, text)) in programs.iter().zip(FILES) {
         let fresh = compile(&parse(text)).unwrap();

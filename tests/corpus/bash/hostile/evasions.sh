@@ -24,3 +24,6 @@ busybox wget x
 echo x > "/dev/sda"
 exec curl x
 cat "/etc"/passwd
+{curl,x}
+c{ur,}l x
+{c..c}url x
