@@ -11,7 +11,6 @@ const ABOUT = { stdout: "", stderr: "err", system: "•" };
 
 /** A line as a terminal would leave it: without what it obeys, and of what was written over only the last. */
 export function plain(text) {
-  // eslint-disable-next-line no-control-regex
   const words = text.replace(/\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)|[ -/]*[0-~])/g, "");
   const last = words.split("\r").findLast((part) => part) ?? "";
   return last.replace(/[\0-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]/g, "\u00b7");

@@ -22,6 +22,12 @@ export function lines(label) {
   let top = 0;
 
   const isAtEnd = () => shown.scrollTop + shown.clientHeight >= shown.scrollHeight - CLOSE;
+  // Somebody who goes up wants to stay there, and is asked before lines come, since they may come before the event that tells
+  // of it. What grew or shrank meanwhile is nobody's wish.
+  const look = () => {
+    follows = isAtEnd() || (follows && shown.scrollTop >= top);
+    top = shown.scrollTop;
+  };
   const keepUp = () => {
     if (follows) shown.scrollTop = shown.scrollHeight;
     top = shown.scrollTop;
@@ -29,6 +35,7 @@ export function lines(label) {
   };
   const putIn = () => {
     timer = undefined;
+    look();
     shown.append(...waiting.slice(-MOST));
     dropped += Math.max(0, waiting.length - MOST);
     waiting = [];
@@ -38,12 +45,13 @@ export function lines(label) {
     keepUp();
   };
   shown.addEventListener("scroll", () => {
-    // Somebody who goes up wants to stay there. What grew or shrank meanwhile is nobody's wish.
-    follows = isAtEnd() || (follows && shown.scrollTop >= top);
-    top = shown.scrollTop;
+    look();
     toEnd.hidden = follows;
   }, { passive: true });
-  const size = new ResizeObserver(keepUp);
+  const size = new ResizeObserver(() => {
+    look();
+    keepUp();
+  });
   size.observe(shown);
 
   return {

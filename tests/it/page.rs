@@ -72,7 +72,7 @@ impl Server {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
         assert!(self.home.sandboxes().list().unwrap().is_empty());
-        self.home.is_clean();
+        crate::serve::is_clean(&self.home);
     }
 }
 

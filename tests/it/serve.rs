@@ -184,7 +184,7 @@ fn line(journal: &Receiver<Value>, event: &str) -> Value {
 }
 
 /// Nothing is left but what the next start takes up: the token, and locks that nobody holds.
-fn is_clean(home: &Home) {
+pub(crate) fn is_clean(home: &Home) {
     let _absent = std::fs::remove_file(home.scratch.path("state").join("server.tokens"));
     for directory in [home.scratch.path("state"), home.runtime()] {
         for file in std::fs::read_dir(directory).into_iter().flatten().flatten() {
