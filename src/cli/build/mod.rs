@@ -73,7 +73,7 @@ pub(crate) struct BuildOptions {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     time: Option<Duration>,
 
-    /// How often workers may try it, if they are lost (default: 2)
+    /// How often workers may try it (default: 2)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     attempts: Option<u32>,
 

@@ -85,6 +85,12 @@ struct All {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+struct Compacted {
+    /// How many layers there are less.
+    layers: usize,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Changes {
     changes: Vec<Change>,
     /// Whether there are more.
@@ -109,6 +115,8 @@ pub(in crate::server) fn add(api: &mut Api) {
     api.add(&Method::POST, "/v1/workspaces/{workspace}/checkpoints/{checkpoint}/rollback", about, rollback);
     let about = About("fork", "Make a new workspace of a checkpoint, or of the files as they are");
     api.add(&Method::POST, "/v1/workspaces/{workspace}/fork", about, fork);
+    let about = About("compact", "Free what only removed checkpoints of a workspace had");
+    api.add(&Method::POST, "/v1/workspaces/{workspace}/compact", about, compact);
     let about = About("diff", "The files that differ between two checkpoints");
     api.add(&Method::GET, "/v1/workspaces/{workspace}/diff", about, diff);
 }
@@ -167,6 +175,11 @@ async fn fork(call: Call, _: NoQuery, Json(fork): Json<Fork>) -> Result<Data<Tol
         Ok(told(shared.store.checkpoints(&id).fork(fork.checkpoint.as_deref(), &to)?))
     })
     .await
+}
+
+async fn compact(call: Call, _: NoQuery, _: Nothing) -> Result<Data<Compacted>, Problem> {
+    let id = call.workspace()?;
+    call.blocking(move |shared, _| Ok(Data(Compacted { layers: shared.store.checkpoints(&id).compact()? }))).await
 }
 
 async fn diff(call: Call, between: Between, _: Nothing) -> Result<Data<Changes>, Problem> {

@@ -33,7 +33,7 @@ fn with(id: &str) -> (&'static str, Option<(&'static str, Vec<u8>)>) {
         | "terminalScreen" | "attach" | "listFiles" | "downloadArchive" | "showWorkspace" | "removeWorkspace"
         | "listProjects" | "listBuilds" | "showBuild" | "cancelBuild" | "retryBuild" | "buildLogs"
         | "followBuildLogs" | "showArtifact" | "downloadArtifact" | "listPreviews" | "revokePreview"
-        | "listCheckpoints" | "showCheckpoint" | "removeCheckpoint" | "diff" => ("", None),
+        | "listCheckpoints" | "showCheckpoint" | "removeCheckpoint" | "compact" | "diff" => ("", None),
         other => panic!("say what `{other}` takes, so that it is tried as another owner"),
     }
 }

@@ -56,9 +56,21 @@ fn until<T>(mut asked: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn signal(child: &mut Child, signal: Signal) -> Option<i32> {
-    kill_process(Pid::from_child(child), signal).unwrap();
-    child.wait().unwrap().code()
+/// A server that does not outlive the test, whatever becomes of that.
+struct Process(Child);
+
+impl Process {
+    fn signal(&mut self, signal: Signal) -> Option<i32> {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _ended = self.0.wait();
+    }
 }
 
 /// Everything that a client can see of what a build made.
@@ -88,7 +100,7 @@ fn through_any_number_of_kills_no_build_that_a_client_sent_is_lost_doubled_or_to
     let start = |which: usize| {
         let role = [["--socket", at], ["--role", "worker"]][which];
         let args = [&["serve", "--token-file", tokens, "--attempts", "1000"], &role[..]].concat();
-        home.pinfold(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        Process(home.pinfold(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     };
     let address = Address::Unix(socket.clone());
     let (mut servers, mut kills, mut random) = ([start(0), start(1)], 0, std::process::id());
@@ -101,7 +113,7 @@ fn through_any_number_of_kills_no_build_that_a_client_sent_is_lost_doubled_or_to
             std::thread::sleep(Duration::from_millis(100 + u64::from(random >> 16) % 900));
             if kills < KILLS {
                 let which = usize::from(random & 1 << 12 != 0);
-                assert_eq!(signal(&mut servers[which], Signal::KILL), None);
+                assert_eq!(servers[which].signal(Signal::KILL), None);
                 servers[which] = start(which);
                 kills += 1;
             }
@@ -126,7 +138,7 @@ fn through_any_number_of_kills_no_build_that_a_client_sent_is_lost_doubled_or_to
     let attempts: u32 = every.iter().map(|build| build.attempt).sum();
     assert!(attempts as usize > all.len(), "no kill of {kills} met a build that ran");
     for mut server in servers {
-        assert_eq!(signal(&mut server, Signal::TERM), Some(0));
+        assert_eq!(server.signal(Signal::TERM), Some(0));
     }
     let of = |name: &str| std::fs::read_dir(home.scratch.path("state").join("builds").join(name)).unwrap();
     let caches: Vec<_> = of("caches").flatten().collect();

@@ -191,6 +191,7 @@ fn checkpoints(server: &Server) {
     assert_eq!(server.send(&read).expect(200).text(), "first");
     assert_eq!(ask(server, "listCheckpoints", &names, "", &Value::Null)["checkpoints"].as_array().unwrap().len(), 3);
     ask(server, "removeCheckpoint", &one, "", &Value::Null);
+    assert!(ask(server, "compact", &names, "", &Value::Null)["layers"].is_u64());
     server.send(&server.operation("showCheckpoint", &one, "")).problem(404, "checkpoint_not_found");
     ask(server, "removeWorkspace", &[("workspace", "fork")], "", &Value::Null);
 }
