@@ -26,8 +26,8 @@
 ((command name: (command_name (concatenation) @_f)) @finding
   (#match? @_f "^[A-Za-z0-9_./-]*(['\"]|\\\\)") (#not-match? @_f "\\$")
   (#set! rule "disguised"))
-; By a brace expansion, whose first brace the grammar leaves out where it begins the word.
-((command name: (command_name (concatenation) @_f)) @finding
+; By a brace expansion. The grammar leaves out its first brace where it begins the word, and then sometimes the command.
+((command_name (concatenation) @_f) @finding
   (#match? @_f "^([^$'\"]*\\{[^}]*|[^{$'\"]*)(,|\\.\\.).*\\}")
   (#set! rule "disguised"))
 ((command name: (command_name [(ansi_c_string) (command_substitution)])) @finding

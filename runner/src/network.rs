@@ -44,14 +44,16 @@ fn make(family: i32) -> Result<Vec<OwnedFd>, StepError> {
 }
 
 /// Whether names have addresses of IPv6 too. A kernel may be without it, or a host have it off; every name has one of IPv4. The first
-/// address is the sandbox's own: without one libc would not ask for others (AI_ADDRCONFIG, getaddrinfo(3)).
+/// address is the sandbox's own: without one libc would not ask for others (AI_ADDRCONFIG, getaddrinfo(3)). That it is not
+/// preferred makes glibc sort IPv4 before IPv6 (rule 3 of RFC 6724), as other resolvers do because of the range.
 fn add_stand_ins_v6() -> bool {
     let IpAddr::V6(first) = STAND_INS_V6.first() else { return false };
-    network::add_local_block(first, STAND_INS_V6.prefix()).is_ok() && add(STAND_INS_V6.address(1), 128).is_ok()
+    let has_block = network::add_local_block(first, STAND_INS_V6.prefix()).is_ok();
+    has_block && network::add_loopback_address(STAND_INS_V6.address(1), 128, false).is_ok()
 }
 
 fn add(address: IpAddr, prefix: u8) -> Result<(), StepError> {
-    network::add_loopback_address(address, prefix).at(Step::PrepareNetwork, address.to_string())
+    network::add_loopback_address(address, prefix, true).at(Step::PrepareNetwork, address.to_string())
 }
 
 /// Each address as one of its own: in a block the last one would be for broadcasts.

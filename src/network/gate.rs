@@ -173,10 +173,13 @@ impl Shared {
             Ok(known) => match wanted {
                 None => return Answer::Nothing,
                 Some(Family::V4) => self.address(name, &known, Family::V4).await,
-                // Every name has an address of IPv4, or is refused when it is asked for that.
                 Some(Family::V6) => match self.address(name, &known, Family::V6).await {
                     Ok(address) => Ok(address),
-                    Err(_lacking) => return Answer::Nothing,
+                    // There may be no IPv6 here at all. Where IPv4 is lacking too, that is what is told.
+                    Err(_lacking) => match self.address(name, &known, Family::V4).await {
+                        Ok(_of_the_other_kind) => return Answer::Nothing,
+                        Err(reason) => Err(reason),
+                    },
                 },
             },
             Err(reason) => Err(reason),

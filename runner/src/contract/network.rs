@@ -49,8 +49,8 @@ const DEFAULT_PORTS: [u16; 2] = [80, 443];
 /// The addresses that stand for names inside of a sandbox: 198.18.0.0/15, which RFC 2544 keeps off the internet.
 pub const STAND_INS: AddressRange = AddressRange { first: IpAddr::V4(Ipv4Addr::new(198, 18, 0, 0)), prefix: 15 };
 
-/// The same with IPv6: a range of those that everybody may use for himself (RFC 4193). Programs that have a choice take IPv4 before it
-/// (RFC 6724).
+/// The same with IPv6: a range of those that everybody may use for himself (RFC 4193). Programs that have the
+/// choice take IPv4 before it (RFC 6724).
 pub const STAND_INS_V6: AddressRange =
     AddressRange { first: IpAddr::V6(Ipv6Addr::new(0xfd70, 0x696e, 0x666f, 0x6c64, 0, 0, 0, 0)), prefix: 64 };
 

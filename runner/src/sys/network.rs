@@ -27,8 +27,12 @@ pub(crate) fn tcp_socket(family: i32) -> Result<OwnedFd, Errno> {
 /// The first interface of a network namespace is `lo`.
 const LOOPBACK: u32 = 1;
 
-/// Gives `lo` one more address: rtnetlink(7), RTM_NEWADDR. One that is there already is fine.
-pub(crate) fn add_loopback_address(address: IpAddr, prefix: u8) -> Result<(), Errno> {
+/// Of <linux/if_addr.h>, where libc has only some.
+const IFA_CACHEINFO: u16 = 6;
+
+/// Gives `lo` one more address: rtnetlink(7), RTM_NEWADDR. One that is there already is fine. One that is not preferred is taken
+/// where there is no other (deprecated in RFC 4862); of IPv4 there are none such.
+pub(crate) fn add_loopback_address(address: IpAddr, prefix: u8, is_preferred: bool) -> Result<(), Errno> {
     let (family, octets) = match address {
         IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
         IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
@@ -39,6 +43,11 @@ pub(crate) fn add_loopback_address(address: IpAddr, prefix: u8) -> Result<(), Er
     body.extend_from_slice(&LOOPBACK.to_ne_bytes());
     for attribute in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
         add_attribute(&mut body, attribute, &octets);
+    }
+    if !is_preferred {
+        // struct ifa_cacheinfo: for how long it is preferred, for how long it is there (for ever), and two times that are answers.
+        let lifetimes = [0, u32::MAX, 0, 0].map(u32::to_ne_bytes);
+        add_attribute(&mut body, IFA_CACHEINFO, lifetimes.as_flattened());
     }
     match netlink(libc::RTM_NEWADDR, (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16, &body) {
         Err(Errno(libc::EEXIST)) => Ok(()),

@@ -153,6 +153,8 @@ fn give_up_all() -> io::Result<()> {
         (Resource::Nofile, 0),
     ];
     for (resource, most) in limits {
+        // Whoever started all this may have less.
+        let most = rustix::process::getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most));
         rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
     confine::filter_calls(&seccomp::validator())
@@ -162,7 +164,8 @@ fn answer() -> io::Result<()> {
     let mut text = Vec::new();
     io::stdin().lock().read_to_end(&mut text)?;
     let asked: Asked = serde_json::from_slice(&text)?;
-    let answer: Answer = Rules::read(asked.grammar, &asked.rules).map(|rules| {
+    let texts: Vec<_> = asked.files.values().map(Content::as_bytes).collect();
+    let answer: Answer = Rules::read_for(asked.grammar, &asked.rules, &texts).map(|rules| {
         let deadline = Instant::now() + PATIENCE;
         let looked = asked.files.iter().flat_map(|(name, content)| rules.look(name, content.as_bytes(), deadline));
         looked.take(super::MOST).collect()

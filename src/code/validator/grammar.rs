@@ -2,6 +2,7 @@
 //! the nodes of a text are.
 
 use super::Finding;
+use super::needed::needed;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -83,8 +84,17 @@ pub(super) struct Rules {
 impl Rules {
     /// The rules of a grammar, and more of them.
     pub(super) fn read(grammar: Grammar, more: &str) -> Result<Self, String> {
+        Self::of(grammar, [grammar.rules(), &[more]].concat().join("\n"))
+    }
+
+    /// Those of them that may find something in these texts.
+    pub(super) fn read_for(grammar: Grammar, more: &str, texts: &[&[u8]]) -> Result<Self, String> {
+        let ours = grammar.rules().iter().map(|rules| needed(rules, texts));
+        Self::of(grammar, ours.chain([more.to_owned()]).collect::<Vec<_>>().join("\n"))
+    }
+
+    fn of(grammar: Grammar, text: String) -> Result<Self, String> {
         let language = grammar.language();
-        let text = [grammar.rules(), &[more]].concat().join("\n");
         let query = Query::new(&language, &text).map_err(|error| format!("rules: {error}"))?;
         let rules = Self { language, query };
         match (0..rules.query.pattern_count()).find(|&pattern| rules.family(pattern).is_none()) {
@@ -181,4 +191,24 @@ pub(super) fn is_bearable(text: &[u8]) -> bool {
         deepest = deepest.max(depth);
     }
     text.len() <= LARGEST && deepest <= DEEPEST && memchr::memchr(0, text).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_of_ours_is_there_when_it_is_needed() {
+        use Grammar::{Bash, Go, Javascript, Python, Rust, Typescript};
+        for grammar in [Python, Javascript, Typescript, Bash, Go, Rust] {
+            let count = |rules: Rules| rules.query.pattern_count();
+            let all = count(Rules::read(grammar, "").unwrap());
+            // A text that has all the words: the rules themselves.
+            let words = grammar.rules().join("\n");
+            assert_eq!(count(Rules::read_for(grammar, "", &[b"", words.as_bytes()]).unwrap()), all, "{grammar:?}");
+            let least = count(Rules::read_for(grammar, "", &[b"x"]).unwrap());
+            assert!(least < all, "{grammar:?}: {least} of {all}");
+            println!("{grammar:?}: {least} of {all}");
+        }
+    }
 }

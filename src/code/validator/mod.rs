@@ -4,6 +4,7 @@
 
 mod apart;
 mod grammar;
+mod needed;
 mod policy;
 
 #[doc(hidden)]

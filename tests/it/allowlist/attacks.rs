@@ -84,10 +84,12 @@ fn a_name_that_is_rebound_leads_nowhere() {
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
     let outcome = run(&resolver, &[format!("*.example:{}", server.port)], python(CONNECT, &asked));
     assert!(said(&outcome).lines().all(|line| ["ECONNRESET", "nothing"].contains(&line)), "{}", said(&outcome));
-    for (told, name) in told(&outcome).iter().zip(&names) {
-        assert_eq!(*told, (name.as_str(), Some(server.port), Some(RefusalReason::Address)));
-    }
-    assert_eq!((outcome.connections.len(), server.accepted()), (addresses.len(), 0));
+    let mut told = told(&outcome);
+    // Whoever is refused while he still connects tries the name's other address too.
+    told.dedup();
+    let refused = |name| (name, Some(server.port), Some(RefusalReason::Address));
+    assert_eq!(told, names.iter().map(String::as_str).map(refused).collect::<Vec<_>>());
+    assert_eq!(server.accepted(), 0);
     outside(server.port);
 }
 
@@ -105,9 +107,12 @@ fn the_address_that_was_judged_is_the_one_that_is_dialled() {
     let outcome = run(&names, &rules, python(CONNECT, &[&to, &to]));
     assert_eq!(said(&outcome).lines().next(), Some("hello"));
     let port = Some(server.port);
-    assert_eq!(told(&outcome), [("good.example", port, None), ("good.example", port, Some(RefusalReason::Address))]);
+    let mut told = told(&outcome);
+    told.dedup();
+    assert_eq!(told, [("good.example", port, None), ("good.example", port, Some(RefusalReason::Address))]);
     // Once for each connection: between looking and dialling there is nothing that could change.
-    assert_eq!((names.asked("good.example"), server.accepted(), other.accepted()), (2, 1, 0));
+    assert_eq!(names.asked("good.example"), outcome.connections.len());
+    assert_eq!((server.accepted(), other.accepted()), (1, 0));
 }
 
 #[test]
@@ -115,7 +120,9 @@ fn a_covered_address_is_covered_at_its_port_alone() {
     let server = Server::start(greet);
     let rules = [format!("good.example:{}", server.port), "127.0.0.0/8:1".to_owned()];
     let outcome = run(&good(), &rules, python(CONNECT, &[&format!("good.example {}", server.port)]));
-    assert_eq!(told(&outcome), [("good.example", Some(server.port), Some(RefusalReason::Address))]);
+    let mut told = told(&outcome);
+    told.dedup();
+    assert_eq!(told, [("good.example", Some(server.port), Some(RefusalReason::Address))]);
     assert_eq!(server.accepted(), 0);
 }
 

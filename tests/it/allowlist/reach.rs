@@ -1,7 +1,8 @@
 //! What works, and what the result tells of it.
 
 use super::{
-    CONNECT, Names, Server, allow, count, echo, good, greet, list, loopback, pinfold, python, run, said, told, wait,
+    CONNECT, Names, Server, allow, count, echo, good, greet, ipv6, list, loopback, pinfold, python, run, said, told,
+    wait,
 };
 use crate::sandbox::{Job, Scratch};
 use crate::support::has_program;
@@ -147,7 +148,8 @@ import socket, sys
 port = int(sys.argv[1])
 def first():
     with socket.create_connection(("good.example", port), timeout=20) as s: return s.makefile().readline().strip()
-own = socket.socket(); own.bind(("0.0.0.0", port)); own.listen()
+kind = {"family": socket.AF_INET6, "dualstack_ipv6": True} if sys.argv[2] == "6" else {}
+own = socket.create_server(("", port), **kind)
 for _ in range(3):
     try: print(first())
     except socket.gaierror as e: print({socket.EAI_AGAIN: "AGAIN"}.get(e.errno, e))
@@ -157,9 +159,18 @@ print(first())
     let server = Server::start(greet);
     let port = server.port.to_string();
     let rules = [format!("good.example:{port}"), loopback(server.port)];
-    let outcome = run(&good(), &rules, python(IN_THE_WAY, &[&port]));
-    assert_eq!(said(&outcome), "AGAIN\nAGAIN\nAGAIN\nhello\n");
-    assert_eq!(told(&outcome)[0], ("good.example", None, Some(RefusalReason::Unreachable)));
+    let failing = "AGAIN\nAGAIN\nAGAIN\nhello\n";
+    // Where it listens at one kind of address alone, those of the other are there.
+    let kinds = if ipv6::is_there() {
+        vec![("4", "hello\nhello\nhello\nhello\n"), ("6", failing)]
+    } else {
+        vec![("4", failing)]
+    };
+    for (kind, wanted) in kinds {
+        let outcome = run(&good(), &rules, python(IN_THE_WAY, &[&port, kind]));
+        assert_eq!(said(&outcome), wanted);
+        assert_eq!(told(&outcome)[0], ("good.example", None, Some(RefusalReason::Unreachable)));
+    }
 }
 
 #[derive(Clone, Debug, Default)]
