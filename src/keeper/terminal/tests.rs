@@ -79,10 +79,11 @@ fn starter(shell: Shell, started: Rc<Shells>) -> Starter {
                 let code = status.code().or(status.signal().map(|signal| 128 + signal));
                 let _ = sender.send(End { exit_code: code, how: status.to_string() });
             });
-            // Until the shell itself was executed, which has no such word among its arguments as the programs before it.
+            // Until the shell itself was executed, which has no such word among its arguments as the programs before it. In the
+            // middle of execve(2) a process has no arguments.
             let line = format!("/proc/{pid}/cmdline");
-            wait_until(|| std::fs::read(&line).is_ok_and(|words| memchr::memmem::find(&words, b"setsid").is_none()))
-                .await;
+            let is_shell = |words: Vec<u8>| !words.is_empty() && memchr::memmem::find(&words, b"setsid").is_none();
+            wait_until(|| std::fs::read(&line).is_ok_and(is_shell)).await;
             drop(ours);
             let kill = Box::new(move || {
                 let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
