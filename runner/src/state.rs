@@ -201,7 +201,9 @@ impl Slot {
         let own_name = cgroup::group_name(self.number);
         let Ok(record) = std::fs::read_link(self.path.join("cgroups")) else { return Vec::new() };
         let record = record.to_string_lossy();
-        record.lines().filter(|path| path.split('/').any(|part| part == own_name)).map(str::to_owned).collect()
+        let is_own =
+            |path: &&str| path.split('/').any(|part| part == own_name) && !path.split('/').any(|part| part == "..");
+        record.lines().filter(is_own).map(str::to_owned).collect()
     }
 
     /// Removes everything in the slot. The slot itself stays, and with it its claim to the number.
