@@ -91,13 +91,24 @@ fn a_worker_that_ends_gives_back_what_it_does_not_finish() {
 pub(crate) fn stop_between_writes(pid: i32, state: &Path) {
     let store = rusqlite::Connection::open(state.join("builds/builds.db")).unwrap();
     store.busy_timeout(Duration::from_millis(500)).unwrap();
-    loop {
+    eventually("it is stopped while it writes nothing", || {
         kill(pid, libc::SIGSTOP);
-        if store.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok() {
-            return;
+        // One of its threads has to run before the others are told, and those go on until then (signal(7)).
+        eventually("all of it is stopped", || threads(pid).iter().all(|state| *state == 'T'));
+        let is_free = store.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
+        if !is_free {
+            kill(pid, libc::SIGCONT);
         }
-        kill(pid, libc::SIGCONT);
-    }
+        is_free
+    });
+}
+
+/// The states of a process's threads (proc_pid_stat(5)).
+fn threads(pid: i32) -> Vec<char> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stat = |task: fs::DirEntry| fs::read_to_string(task.path().join("stat")).ok();
+    let state = |stat: String| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    tasks.flatten().filter_map(stat).filter_map(state).collect()
 }
 
 /// The `pinfold.toml` of a build that holds a lock of its own while it runs, and says so in a cache where it could not.

@@ -1,9 +1,10 @@
 //! The log of a sandbox as events: whatever happens to the connection, each line comes once.
 
 use super::client::{Request, Stream};
-use super::{ANN, BOB, Server};
+use super::{ANN, BOB, PATIENCE, Server};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
+use std::time::Instant;
 
 const LINES: u64 = 2000;
 
@@ -33,10 +34,12 @@ pub(super) fn events(server: &Server, mut request: Request, last: Option<&str>) 
     stream
 }
 
-/// The next event that has an id; none when the stream has ended.
+/// The next event that has an id; none when the stream has ended. Heartbeats alone would go on for ever.
 pub(super) fn next(stream: &mut impl BufRead) -> Option<Event> {
+    let start = Instant::now();
     let (mut id, mut event, mut data) = (String::new(), String::new(), Value::Null);
     loop {
+        assert!(start.elapsed() < PATIENCE, "nothing comes but heartbeats");
         let mut line = String::new();
         // What was cut off is no line.
         if stream.read_line(&mut line).is_err() || !line.ends_with('\n') {
@@ -120,9 +123,9 @@ fn whoever_follows_is_told_that_the_connection_lives_and_nothing_stays_when_they
     };
     assert_eq!(streams(), "pinfold_streams 1");
     drop(stream);
-    let deadline = std::time::Instant::now() + super::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while streams() != "pinfold_streams 0" {
-        assert!(std::time::Instant::now() < deadline, "its thread stays");
+        assert!(Instant::now() < deadline, "its thread stays");
     }
     server.stop();
 }
