@@ -3,7 +3,7 @@
 use super::{job, probe, sh, stands};
 use crate::lifetime::with_lifeline;
 use crate::sandbox::{Running, Scratch, children, eventually, kill};
-use crate::support::{has_cgroups, is_root};
+use crate::support::{has_cgroups, is_root, runs};
 use pinfold_runner::Status;
 use serde_json::json;
 use std::fs;
@@ -40,7 +40,7 @@ fn whoever_leaves_the_process_group_dies_with_the_job() {
     }
     // That none is left is looked at after every job of this suite.
     let scratch = Scratch::new();
-    for _ in 0..50 {
+    for _ in 0..runs(50) {
         assert_eq!(probe(&scratch, "process", &["daemon"]).run().exited(), "daemon made\n");
     }
     let script =
@@ -56,14 +56,14 @@ fn whoever_forks_for_ever_dies_with_the_job() {
     let scratch = Scratch::new();
     // A user's are refused without a limit, where no cgroup stops their forks.
     let many = if crate::support::is_root() { json!("max") } else { json!(4000) };
-    for run in 0..50 {
+    for run in 0..runs(50) {
         // Its first process ends at once, and its children go on; every other time no limit ends that soon.
         let pids = if run % 2 == 0 { json!(50) } else { many.clone() };
         let answer = probe(&scratch, "process", &["chain"]).limit("pids", pids).limit("wall_ms", 60_000).run();
         assert!(answer.took < SOON, "{:?}", answer.took);
     }
     for kind in ["bomb", "short-spinners", "spinners", "zombies", "orphans"] {
-        for _ in 0..10 {
+        for _ in 0..runs(10) {
             let answer = probe(&scratch, "process", &[kind, "3"]).limit("pids", 50).limit("wall_ms", 300).run();
             assert!([Status::TimedOut, Status::Exited].contains(&answer.outcome.status), "{kind}: {}", answer.json);
             assert!(answer.took < SOON, "{kind} took {:?}", answer.took);
