@@ -15,7 +15,7 @@ mod times; // idle, ttl, and what counts as use
 mod wire; // clients that are hostile, slow or gone
 mod workspaces; // sandboxes in workspaces that stay
 
-use crate::sandbox::{Scratch, eventually, leftovers};
+use crate::sandbox::{PATIENCE, Scratch, leftovers};
 use crate::support::{self, finish};
 use pinfold::held::Sandboxes;
 use serde_json::Value;
@@ -23,6 +23,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 /// A runtime and a state directory of one test's own. Whatever of a sandbox is left at its end fails the test.
 pub(crate) struct Home {
@@ -120,10 +121,15 @@ impl Home {
 
     /// The next command leaves nothing, once the kernel has ended what was killed.
     pub(crate) fn next_command_cleans(&self) {
-        eventually("the next command has cleared everything away", || {
+        let start = Instant::now();
+        loop {
             self.ok(&["ps"]);
-            self.left().is_empty()
-        });
+            let left = self.left();
+            if left.is_empty() {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "the next command has not cleared away: {left:?}");
+        }
     }
 }
 
