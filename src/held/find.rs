@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
-/// How long the runner of a dead keeper may take to end by itself, and then to be killed.
+/// How long the runner of a dead keeper, and then its sandbox, may take to end by itself, and then to be killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the log of a sandbox that has ended is kept.
@@ -108,6 +108,7 @@ impl Runtime {
         let died = match Record::read(self.dir(), &name) {
             Ok(record) => {
                 end(record.runner);
+                end(record.init);
                 true
             }
             Err(error) => error.kind() != std::io::ErrorKind::NotFound,
@@ -140,9 +141,10 @@ impl Runtime {
     }
 }
 
-/// Waits for the end of a runner whose keeper is dead: its lifeline has closed, so it ends by itself, or is made to.
-fn end(runner: Process) {
-    let Some(pidfd) = runner.open() else { return };
+/// Waits for the end of the runner of a dead keeper, or of its sandbox. With the lifeline they end by themselves, or are made
+/// to. Until then the sandbox has its slot, and no sweep takes that away.
+fn end(process: Process) {
+    let Some(pidfd) = process.open() else { return };
     if !is_readable(pidfd.as_fd(), PATIENCE) {
         let _gone = pidfd_send_signal(&pidfd, Signal::KILL);
         is_readable(pidfd.as_fd(), PATIENCE);

@@ -58,6 +58,8 @@ pub struct Record {
     pub keeper: Process,
     /// Its runner.
     pub runner: Process,
+    /// The first process inside: when it has ended, all have.
+    pub init: Process,
     /// When it was started, in milliseconds since 1970.
     pub created_ms: u64,
     /// What is enforced.
@@ -69,13 +71,13 @@ impl Record {
         id: String,
         name: Name,
         mut spec: Spec,
-        (keeper, runner): (Process, Process),
+        (keeper, runner, init): (Process, Process, Process),
         created_ms: u64,
         isolation: Isolation,
     ) -> Self {
         spec.job.files.clear();
         spec.job.stdin = pinfold_runner::Content::default();
-        Self { version: VERSION, id, name, spec, keeper, runner, created_ms, isolation }
+        Self { version: VERSION, id, name, spec, keeper, runner, init, created_ms, isolation }
     }
 
     /// Reads the record of that file.

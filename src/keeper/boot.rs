@@ -156,9 +156,9 @@ async fn begin(post: &Post) -> Result<Begun, Error> {
     let sandbox = pinfold.hold(job, theirs).await?;
     let runner = sandbox.runner();
     let (stopping, stop) = watch::channel(None);
-    let (mut sandbox, isolation) = ready(&link, sandbox, &order.id, stop).await?;
+    let (mut sandbox, isolation, init) = ready(&link, sandbox, &order.id, stop).await?;
     let process = |pid| Process::of(pid).ok_or_else(|| Error::gone(order.name.as_str()));
-    let processes = (process(std::process::id().cast_signed())?, process(runner)?);
+    let processes = (process(std::process::id().cast_signed())?, process(runner)?, process(init)?);
     let created_ms = milliseconds(SystemTime::now());
     let record = Record::new(order.id.clone(), order.name.clone(), spec.clone(), processes, created_ms, isolation);
     if let Err(error) = write_down(post, &record) {
@@ -235,7 +235,7 @@ async fn ready(
     sandbox: Sandbox,
     id: &str,
     mut stop: watch::Receiver<Option<&'static str>>,
-) -> Result<(Pin<Box<dyn Future<Output = Outcome>>>, pinfold_runner::Isolation), Error> {
+) -> Result<(Pin<Box<dyn Future<Output = Outcome>>>, pinfold_runner::Isolation, i32), Error> {
     let controller = sandbox.controller();
     let id = id.to_owned();
     let mut end: Pin<Box<dyn Future<Output = Outcome>>> = Box::pin(async move {
@@ -257,7 +257,7 @@ async fn ready(
         outcome = &mut end => return Err(Error::Failed(why(outcome))),
     };
     match first {
-        Ok(Some((Notice::Ready { isolation }, _))) => Ok((end, *isolation)),
+        Ok(Some((Notice::Ready { isolation, init }, _))) => Ok((end, *isolation, init)),
         // It has closed: its answer says why.
         Ok(None) => Err(Error::Failed(why(end.await))),
         Ok(Some(_)) => Err(Error::Failed(Failure::new("bad_answer", "the runner speaks before it is ready"))),

@@ -62,6 +62,8 @@ pub enum Notice {
     Ready {
         /// What is enforced.
         isolation: Box<Isolation>,
+        /// The first process inside, as the runner's own pid namespace numbers it: when it has ended, all have.
+        init: i32,
     },
     /// A command was executed. With it comes its terminal's other side, if it has a terminal.
     Executed {

@@ -47,22 +47,26 @@ impl Held<'_> {
 
     fn stop_all(&mut self) -> bool {
         let init = self.init.pid;
-        let mut stopped: Vec<Stopped> = Vec::new();
+        let (mut stopped, mut was_whole): (Vec<Stopped>, _) = (Vec::new(), false);
         let is_done = until(|| {
-            let mut is_whole = true;
-            for pid in processes::below(init) {
-                let Some(stat) = Stat::of(pid).filter(|stat| !stat.is_zombie && !stat.is_stopped) else { continue };
-                is_whole = false;
-                let Ok(descriptor) = process::pidfd_open(pid) else { continue };
-                let is_same = Stat::of(pid).is_some_and(|now| now.start == stat.start);
-                if is_same && signal::pidfd_send_signal(&descriptor, libc::SIGSTOP).is_ok() {
-                    let name = (pid, stat.start);
-                    if !stopped.contains(&name) {
-                        stopped.push(name);
-                    }
+            let all = processes::below(init).into_iter().filter_map(|pid| Some((pid, Stat::of(pid)?)));
+            let all: Vec<_> = all.filter(|(_, stat)| !stat.is_zombie).collect();
+            for (pid, stat) in &all {
+                // Who waits in vfork(2) for its child to be executed stops after that, so the child goes on until then.
+                let is_waited_for = all.iter().any(|(pid, parent)| *pid == stat.parent && parent.is_waiting);
+                let name = (*pid, stat.start.clone());
+                let signal = match (stat.is_stopped, is_waited_for) {
+                    (false, false) => libc::SIGSTOP,
+                    (true, true) if stopped.contains(&name) => libc::SIGCONT,
+                    _ => continue,
+                };
+                if send(&name, signal) && !stopped.contains(&name) {
+                    stopped.push(name);
                 }
             }
-            is_whole
+            // Who forked and then stopped while we looked has a child that we didn't see: the next look sees it.
+            let is_whole = all.iter().all(|(_, stat)| stat.is_stopped);
+            std::mem::replace(&mut was_whole, is_whole) && is_whole
         });
         self.stopped = stopped;
         is_done
@@ -76,14 +80,17 @@ impl Held<'_> {
         if let Some(freezer) = self.ground.cgroups.freezer() {
             let _gone = freezer.set(false);
         }
-        for (pid, start) in std::mem::take(&mut self.stopped) {
-            if let Ok(descriptor) = process::pidfd_open(pid)
-                && Stat::of(pid).is_some_and(|stat| stat.start == start)
-            {
-                let _ended_meanwhile = signal::pidfd_send_signal(&descriptor, libc::SIGCONT);
-            }
+        for name in std::mem::take(&mut self.stopped) {
+            let _ended_meanwhile = send(&name, libc::SIGCONT);
         }
     }
+}
+
+/// Sends a signal to that very process.
+fn send((pid, start): &Stopped, signal: i32) -> bool {
+    let Ok(descriptor) = process::pidfd_open(*pid) else { return false };
+    let is_same = Stat::of(*pid).is_some_and(|now| now.start == *start);
+    is_same && signal::pidfd_send_signal(&descriptor, signal).is_ok()
 }
 
 /// Looks until the condition holds. False when it doesn't in time.

@@ -103,7 +103,9 @@ pub(super) fn host_number(init: i32, inside: u64) -> Option<i32> {
 pub(super) struct Stat {
     pub(super) is_zombie: bool,
     pub(super) is_stopped: bool,
-    parent: i32,
+    /// Whether it waits for what no signal but SIGKILL ends: a disk, or its child after vfork(2).
+    pub(super) is_waiting: bool,
+    pub(super) parent: i32,
     /// When it was started: with the number, the name of a process.
     pub(super) start: String,
 }
@@ -112,8 +114,13 @@ impl Stat {
     pub(super) fn of(pid: i32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        let is_zombie = matches!(*fields.first()?, "Z" | "X");
-        let is_stopped = matches!(*fields.first()?, "T" | "t");
-        Some(Self { is_zombie, is_stopped, parent: fields.get(1)?.parse().ok()?, start: (*fields.get(19)?).to_owned() })
+        let state = *fields.first()?;
+        Some(Self {
+            is_zombie: matches!(state, "Z" | "X"),
+            is_stopped: matches!(state, "T" | "t"),
+            is_waiting: state == "D",
+            parent: fields.get(1)?.parse().ok()?,
+            start: (*fields.get(19)?).to_owned(),
+        })
     }
 }

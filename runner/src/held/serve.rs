@@ -245,7 +245,7 @@ impl<'a> Held<'a> {
                 self.is_ready = true;
                 self.ending.started = Some(Instant::now());
                 let isolation = Box::new(self.ground.isolation.clone());
-                self.outbox.tell(&Notice::Ready { isolation }, None);
+                self.outbox.tell(&Notice::Ready { isolation, init: self.init.pid }, None);
             }
             Some(News::Terminal { number }) => {
                 if let Some((number, exec)) = self.exec_of(number) {
