@@ -3,7 +3,7 @@
 pub(crate) mod crash; // SIGKILL of workers, stopped workers
 mod owners; // nothing of one owner's is in reach of another
 mod previews; // what a project shows, and the secrets by which it can be seen
-mod projects; // real projects from an empty checkout
+pub(crate) mod projects; // real projects from an empty checkout
 mod queue; // the store: claims, leases, clocks, ends
 mod run; // what a build does, through the command line
 mod snapshots; // what comes in

@@ -5,6 +5,7 @@ mod browser; // Chromium, spoken to by its own protocol through a pipe
 mod builds; // somebody builds, watches the log, looks at the preview beside it, cancels
 mod flow; // somebody works in it, loses the server and finds it again
 mod preview; // what a build made, at its own origin in the same browser
+mod vite; // a real site, from its checkout to the browser
 
 use crate::held::Home;
 use crate::support;
@@ -31,8 +32,11 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::at(Home::new())
+    }
+
+    fn at(home: Home) -> Self {
         support::pinfold();
-        let home = Home::new();
         let path = home.scratch.path("tokens");
         let mut file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(path).unwrap();
         file.write_all(format!("ann {TOKEN}\nbob {OTHERS}\n").as_bytes()).unwrap();
