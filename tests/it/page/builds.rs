@@ -49,6 +49,10 @@ const results = {
     dialog: String(confirm('Give me your token')),
 };
 parent.postMessage(results, '*');
+addEventListener('message', () => {
+    history.back();
+    parent.postMessage('stepped', '*');
+});
 ";
 
 fn project(server: &Server, name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -142,6 +146,14 @@ fn a_folder_is_built_and_what_it_made_is_shown_beside_the_log_and_reaches_nothin
     assert_eq!(told[1], expected);
     assert_eq!(browser.js("location.pathname + document.activeElement.textContent"), "/Preview");
     browser.is_accessible();
+
+    // Nor does it step back in the page's history: that has one step each, as the page itself sees.
+    browser.js("new Promise((done) => { addEventListener('message', () => done()); \
+         document.querySelector('iframe').contentWindow.postMessage('step', '*'); })");
+    browser.js("history.back()");
+    browser.wait("location.hash === '#/builds'");
+    browser.js("history.forward()");
+    browser.wait("location.hash.startsWith('#/build/') && document.querySelector('.made')?.textContent");
 
     // A refresh finds the same secret again, and does not make another.
     browser.js("location.reload()");
