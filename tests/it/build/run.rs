@@ -168,8 +168,12 @@ fn a_newer_snapshot_ends_the_build_that_runs() {
     let (code, _, stderr) = finish(home.pinfold(&["jobs", "retry", &old]).spawn().unwrap());
     assert!(code == 125 && stderr.contains("newer snapshot"), "{stderr}");
     let new = home.builds()[0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(finish(home.pinfold(&["jobs", "retry", &new]).spawn().unwrap()).0, 0);
-    assert_eq!(home.builds()[0]["retry_of"], new.as_str());
+    assert_eq!(finish(home.pinfold(&["jobs", "retry", &new, "--attempts", "7"]).spawn().unwrap()).0, 0);
+    let again = home.builds()[0].clone();
+    assert_eq!((&again["retry_of"], &again["attempt"], &again["attempts"]), (&new.into(), &1.into(), &7.into()));
+    // As often as before, where nobody says.
+    assert_eq!(finish(home.pinfold(&["jobs", "retry", again["id"].as_str().unwrap()]).spawn().unwrap()).0, 0);
+    assert_eq!(home.builds()[0]["attempts"], 7);
 }
 
 #[test]
