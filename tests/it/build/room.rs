@@ -48,7 +48,7 @@ fn the_oldest_builds_make_room_but_for_what_projects_show() {
     assert!(!shelf.store.snapshots().unwrap().contains("snapshot of 1"));
     assert!(shelf.store.artifacts().unwrap().contains("artifact of shown"));
     // What has no room, whatever is forgotten, is refused, and nothing is forgotten for it.
-    let refused = hand_in(&shelf, "a", "big", "q", 6, 10).unwrap_err();
+    let refused = hand_in(&shelf, "a", "big", "q", 8, 10).unwrap_err();
     assert!(refused.code() == "store_full" && refused.hint().is_some() && refused.to_string().contains("10 MiB"));
     assert_eq!(["shown", "2", "3", "4", "big"].map(|id| is_there(&shelf, id)), [true, true, true, true, false]);
     assert_eq!(shelf.store.get("a", "4").unwrap().state, State::Queued, "it did not come, so nothing is stale");
