@@ -79,6 +79,7 @@ impl Attempt {
         self.end(made).await;
         let id = workspace_id(&self.claim.build.id, self.claim.fence);
         let _cleared_up_later = self.builds.blocking(move |builds| remove_workspace(builds, &id)).await;
+        let _next_time = self.builds.blocking(Builds::tidy).await;
         self.builds.wake();
     }
 
@@ -161,10 +162,11 @@ impl Attempt {
                 Stop::No | Stop::Ordered => {
                     // Nobody clears an artifact up between its publication and the word that it is needed.
                     let _kept = patiently(&room, || builds.place().keep())?;
+                    let artifact_bytes = made.as_ref().map_or(0, |made| made.bytes);
                     let artifact = made.map(|made| made.publish(builds.place())).transpose();
                     let report = match artifact {
-                        Ok(artifact) => Report { fault, artifact },
-                        Err(error) => Report { fault: Some(Fault::from(&error)), artifact: None },
+                        Ok(artifact) => Report { fault, artifact, artifact_bytes },
+                        Err(error) => Report { fault: Some(Fault::from(&error)), ..Report::default() },
                     };
                     finish(builds, &room, &claim, report)
                 }

@@ -11,8 +11,10 @@ use super::snapshot::{self, Input, SnapshotBounds};
 use super::sqlite::SqliteStore;
 use super::store::{BuildStore, NewBuild, QueueBounds};
 use crate::workspace::fresh_name;
+use crate::workspace::lock::Lock;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -37,6 +39,8 @@ struct Shared {
     store: Arc<dyn BuildStore>,
     /// Told when this process has changed something.
     changed: Notify,
+    /// Whether files may lie there that nobody needs, since builds were forgotten to make room.
+    untidy: AtomicBool,
 }
 
 /// A build that is handed in.
@@ -49,6 +53,8 @@ pub struct Submission<'a> {
     pub bounds: SnapshotBounds,
     /// How many builds of one owner may wait; 10,000.
     pub waiting: u64,
+    /// How many bytes all builds of one owner may hold; no bound. See [`QueueBounds::stored`].
+    pub stored: Option<u64>,
 }
 
 impl<'a> Submission<'a> {
@@ -57,7 +63,24 @@ impl<'a> Submission<'a> {
 
     /// With the usual bounds.
     pub fn new(input: Input<'a>, policy: &Policy) -> Self {
-        Self { input, policy: policy.clone(), bounds: SnapshotBounds::default(), waiting: Self::WAITING }
+        Self { input, policy: policy.clone(), bounds: SnapshotBounds::default(), waiting: Self::WAITING, stored: None }
+    }
+}
+
+/// How a build is done again.
+#[derive(Clone, Copy, Debug)]
+pub struct Again {
+    /// How often workers may try; none is as often as before.
+    pub attempts: Option<u32>,
+    /// As of [`Submission::waiting`].
+    pub waiting: u64,
+    /// As of [`Submission::stored`].
+    pub stored: Option<u64>,
+}
+
+impl Default for Again {
+    fn default() -> Self {
+        Self { attempts: None, waiting: Submission::WAITING, stored: None }
     }
 }
 
@@ -92,7 +115,7 @@ impl Builds {
     pub fn at(state: impl AsRef<Path>) -> Result<Self, Error> {
         let place = Place::open(state.as_ref())?;
         let store = Arc::new(SqliteStore::open(&place.database())?);
-        Ok(Self { shared: Arc::new(Shared { place, store, changed: Notify::new() }) })
+        Ok(Self::of(place, store))
     }
 
     /// The same with a store of the caller's. Files are in the state directory all the same.
@@ -100,8 +123,12 @@ impl Builds {
     /// # Errors
     /// When it can't be opened.
     pub fn with_store(state: impl AsRef<Path>, store: Arc<dyn BuildStore>) -> Result<Self, Error> {
-        let place = Place::open(state.as_ref())?;
-        Ok(Self { shared: Arc::new(Shared { place, store, changed: Notify::new() }) })
+        Ok(Self::of(Place::open(state.as_ref())?, store))
+    }
+
+    fn of(place: Place, store: Arc<dyn BuildStore>) -> Self {
+        let (changed, untidy) = (Notify::new(), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { place, store, changed, untidy }) }
     }
 
     /// The owner of what somebody builds on this host for himself, as the command line does: `uid-1000`.
@@ -154,50 +181,56 @@ impl Builds {
         for (what, name) in [("project", project), ("owner", owner)] {
             check_name(what, name).map_err(|reason| Error::invalid(format!("the {what}"), reason))?;
         }
-        let _kept = self.place().keep()?;
         let snapshot = snapshot::take(self.place(), submission.input, submission.bounds)?;
         let plan = Plan::new(&snapshot.file, &snapshot.names, &submission.policy)?;
-        self.enqueue(
-            NewBuild {
-                id: fresh_id()?,
-                owner: owner.to_owned(),
-                project: project.to_owned(),
-                snapshot: snapshot.id,
-                plan,
-                retry_of: None,
-                attempts: submission.policy.attempts.max(1),
-            },
-            submission.waiting,
-        )
+        let new = NewBuild {
+            id: fresh_id()?,
+            owner: owner.to_owned(),
+            project: project.to_owned(),
+            snapshot: snapshot.id.clone(),
+            snapshot_bytes: snapshot.bytes,
+            plan,
+            retry_of: None,
+            attempts: submission.policy.attempts.max(1),
+        };
+        let kept = self.place().keep()?;
+        snapshot.place(self.place())?;
+        self.enqueue(kept, &new, QueueBounds { waiting: submission.waiting, stored: submission.stored })
     }
 
-    /// Builds the same again: a new build of the same snapshot by the same plan, which names the old one. As of
-    /// [`Submission::waiting`], so many builds of one owner may wait.
+    /// Builds the same again: a new build of the same snapshot by the same plan, which names the old one and none of whose
+    /// attempts is used up.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::NotEnded`]; [`Error::Superseded`]; [`Error::QueueFull`].
-    pub fn retry(&self, owner: &str, id: &str, waiting: u64) -> Result<Build, Error> {
-        let _kept = self.place().keep()?;
+    /// [`Error::NotFound`]; [`Error::NotEnded`]; [`Error::Superseded`]; [`Error::QueueFull`]; [`Error::StoreFull`].
+    pub fn retry(&self, owner: &str, id: &str, again: Again) -> Result<Build, Error> {
+        let kept = self.place().keep()?;
         let old = self.get(owner, id)?;
-        snapshot::open(self.place(), &old.snapshot)?;
-        self.enqueue(
-            NewBuild {
-                id: fresh_id()?,
-                owner: old.owner,
-                project: old.project,
-                snapshot: old.snapshot,
-                plan: old.plan,
-                retry_of: Some(old.id),
-                attempts: old.attempts,
-            },
-            waiting,
-        )
+        let archive = snapshot::open(self.place(), &old.snapshot)?;
+        let new = NewBuild {
+            id: fresh_id()?,
+            owner: old.owner,
+            project: old.project,
+            snapshot: old.snapshot,
+            snapshot_bytes: archive.metadata().doing(|| "look at a snapshot".to_owned())?.len(),
+            plan: old.plan,
+            retry_of: Some(old.id),
+            attempts: again.attempts.unwrap_or(old.attempts).max(1),
+        };
+        self.enqueue(kept, &new, QueueBounds { waiting: again.waiting, stored: again.stored })
     }
 
-    fn enqueue(&self, new: NewBuild, waiting: u64) -> Result<Build, Error> {
-        let build = self.store().enqueue(&new, QueueBounds { waiting }, &Moment::now())?;
+    /// `kept` keeps others from clearing up what the build needs, until it is written down.
+    fn enqueue(&self, kept: Lock, new: &NewBuild, bounds: QueueBounds) -> Result<Build, Error> {
+        let queued = self.store().enqueue(new, bounds, &Moment::now());
+        drop(kept);
+        if matches!(queued, Err(Error::StoreFull { .. })) {
+            self.shared.untidy.store(true, Ordering::Relaxed);
+        }
+        // What can't be removed now is, when somebody comes by here or a worker looks.
+        let _next_time = self.tidy();
         self.wake();
-        Ok(build)
+        queued
     }
 
     /// One build.
@@ -277,6 +310,24 @@ impl Builds {
         self.store().projects(owner)
     }
 
+    /// Forgets a project: its builds with their logs and artifacts, what it shows, and its previews. Says how many builds.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::NotEnded`] while a build of it waits or runs.
+    pub fn forget_project(&self, owner: &str, project: &str) -> Result<u64, Error> {
+        let builds = self.store().forget_project(owner, project)?;
+        let _next_time = self.tidy();
+        Ok(builds)
+    }
+
+    /// How many bytes an owner's builds hold: snapshots and artifacts once each, and logs.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn stored(&self, owner: &str) -> Result<u64, Error> {
+        self.store().stored(owner)
+    }
+
     /// What a build made.
     ///
     /// # Errors
@@ -300,17 +351,36 @@ impl Builds {
     pub fn clear(&self, older_than: Duration) -> Result<Cleared, Error> {
         let _alone = self.place().clear()?;
         let builds = self.store().forget(older_than, &Moment::now())?;
-        let (snapshots, artifacts) = (self.store().snapshots()?, self.store().artifacts()?);
-        let (place, is_kept) =
-            (self.place(), |names: &std::collections::BTreeSet<String>, name: &str| names.contains(name));
-        let cleared = Cleared {
-            builds,
-            snapshots: place.remove_others(&place.snapshots, |name| is_kept(&snapshots, name))?,
-            artifacts: place.remove_others(&place.artifacts, |name| is_kept(&artifacts, name))?,
-        };
-        place.limbo()?.sweep();
-        place.sweep_workers();
+        let cleared = Cleared { builds, ..self.remove_unneeded()? };
+        self.place().limbo()?.sweep();
+        self.place().sweep_workers();
         Ok(cleared)
+    }
+
+    /// Removes the files of no build. Nobody else puts any there meanwhile.
+    fn remove_unneeded(&self) -> Result<Cleared, Error> {
+        let (snapshots, artifacts) = (self.store().snapshots()?, self.store().artifacts()?);
+        let place = self.place();
+        Ok(Cleared {
+            builds: 0,
+            snapshots: place.remove_others(&place.snapshots, |name| snapshots.contains(name))?,
+            artifacts: place.remove_others(&place.artifacts, |name| artifacts.contains(name))?,
+        })
+    }
+
+    /// Removes the files of builds that were forgotten to make room, if some were.
+    ///
+    /// # Errors
+    /// As of [`clear`](Self::clear). Then the next call does it.
+    pub(crate) fn tidy(&self) -> Result<(), Error> {
+        let untidy = &self.shared.untidy;
+        untidy.fetch_or(self.store().has_forgotten(), Ordering::Relaxed);
+        if !untidy.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let removed = self.place().clear().and_then(|_alone| self.remove_unneeded());
+        untidy.fetch_or(removed.is_err(), Ordering::Relaxed);
+        removed.map(drop)
     }
 }
 

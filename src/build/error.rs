@@ -1,5 +1,6 @@
 //! Why a call on builds failed. Each reason has a code that stays. How a build ended is no such error but its [`Fault`].
 
+use crate::byte_size::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::io;
 
@@ -45,6 +46,14 @@ pub enum Error {
     QueueFull {
         /// How many wait.
         waiting: u64,
+    },
+    /// The owner's builds hold as much as they may, and there is nothing left that could be forgotten.
+    #[error("with this one your builds would hold {}, and no more than {} are kept", ByteSize::new(*stored), ByteSize::new(*most))]
+    StoreFull {
+        /// What they would hold, in bytes, when all is forgotten that may be.
+        stored: u64,
+        /// What they may.
+        most: u64,
     },
     /// There is a newer snapshot of the project, so that an older one is not built again.
     #[error("project `{}` has a newer snapshot than this build's", project.escape_debug())]
@@ -107,6 +116,7 @@ impl Error {
             Self::Denied { .. } => "denied",
             Self::TooBig { .. } => "too_big",
             Self::QueueFull { .. } => "queue_full",
+            Self::StoreFull { .. } => "store_full",
             Self::Superseded { .. } => "superseded",
             Self::NotEnded { .. } => "not_ended",
             Self::LeaseLost { .. } => "lease_lost",
@@ -125,6 +135,9 @@ impl Error {
         match self {
             Self::Superseded { .. } => Some("build the newer snapshot again, or hand this one in as a new build"),
             Self::NotEnded { .. } => Some("cancel it first"),
+            Self::StoreFull { .. } => {
+                Some("remove projects that nobody needs, cancel builds that wait, or build something smaller")
+            }
             Self::Newer { .. } => Some("use the newer program, or another state directory"),
             _ => None,
         }

@@ -58,7 +58,7 @@ mod toolchains;
 mod worker;
 
 pub use self::artifact::{Artifact, Manifest};
-pub use self::builds::{Batch, Builds, Cleared, Submission};
+pub use self::builds::{Again, Batch, Builds, Cleared, Submission};
 pub use self::clock::Moment;
 pub use self::error::{Error, Fault};
 pub use self::limits::{PhaseLimits, Quantity};

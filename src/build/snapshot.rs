@@ -64,10 +64,11 @@ impl Default for SnapshotBounds {
     }
 }
 
-/// A snapshot that was taken.
-#[derive(Debug)]
+/// A snapshot that was taken, and is not yet in its place.
 pub(crate) struct Snapshot {
+    aside: Aside,
     pub(crate) id: String,
+    pub(crate) bytes: u64,
     /// What its project says.
     pub(crate) file: ProjectFile,
     /// The names at its root.
@@ -76,7 +77,7 @@ pub(crate) struct Snapshot {
 
 const ARCHIVE: &str = "snapshot.tar";
 
-/// Takes a snapshot of the input. The caller keeps others from clearing up.
+/// Takes a snapshot of the input, which may come as slowly as it likes: nobody waits for it.
 pub(crate) fn take(place: &Place, input: Input<'_>, bounds: SnapshotBounds) -> Result<Snapshot, Error> {
     match input {
         Input::Files(files) => take_files(place, files, bounds),
@@ -130,7 +131,7 @@ fn take_tree(place: &Place, tree: &Tree, may_exclude: bool, bounds: SnapshotBoun
             reason => reason.when("take", &taker.at).into(),
         });
     }
-    Ok(Snapshot { id: archive.finish(place)?, file, names })
+    archive.finish(file, names)
 }
 
 fn take_files(place: &Place, files: Vec<InputFile>, bounds: SnapshotBounds) -> Result<Snapshot, Error> {
@@ -168,7 +169,7 @@ fn take_files(place: &Place, files: Vec<InputFile>, bounds: SnapshotBounds) -> R
         let entry = entry(parts.join(&b'/'), tar::Kind::File { size: content.len() as u64 }, mode);
         archive.writer.append(&entry, &mut &*content).doing(|| "write a snapshot".to_owned())?;
     }
-    Ok(Snapshot { id: archive.finish(place)?, file, names })
+    archive.finish(file, names)
 }
 
 fn too_big(bounds: SnapshotBounds) -> Error {
@@ -181,21 +182,37 @@ fn entry(path: Vec<u8>, kind: tar::Kind, mode: u32) -> Entry {
     Entry { path, kind, mode, modified: 0, attributes: Vec::new() }
 }
 
+/// A directory in limbo, which goes unless it is put to a place.
+struct Aside {
+    half: workspace::Half,
+    is_placed: bool,
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if !self.is_placed {
+            let _swept_later = self.half.remove();
+        }
+    }
+}
+
 /// An archive in the making.
 struct Archive {
-    half: workspace::Half,
+    aside: Aside,
     writer: Writer<BufWriter<Hashing>>,
 }
 
 struct Hashing {
     file: File,
     hash: Hash,
+    bytes: u64,
 }
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.hash.update(&bytes[..written]);
+        self.bytes += written as u64;
         Ok(written)
     }
 
@@ -206,29 +223,37 @@ impl Write for Hashing {
 
 impl Archive {
     fn begin(place: &Place) -> Result<Self, Error> {
-        let half = place.limbo()?.make()?;
+        let aside = Aside { half: place.limbo()?.make()?, is_placed: false };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(half.dir(), ARCHIVE, flags, Mode::RUSR);
+        let made = rustix::fs::openat(aside.half.dir(), ARCHIVE, flags, Mode::RUSR);
         let file = File::from(made.doing(|| "make a snapshot".to_owned())?);
-        let writer = Writer::new(BufWriter::with_capacity(1 << 17, Hashing { file, hash: Hash::new() }));
-        Ok(Self { half, writer })
+        let writer = Writer::new(BufWriter::with_capacity(1 << 17, Hashing { file, hash: Hash::new(), bytes: 0 }));
+        Ok(Self { aside, writer })
     }
 
-    /// Puts it to its place, and tells its id.
-    fn finish(self, place: &Place) -> Result<String, Error> {
+    /// The snapshot, which is on disk.
+    fn finish(self, file: ProjectFile, names: BTreeSet<Vec<u8>>) -> Result<Snapshot, Error> {
         let what = || "write a snapshot".to_owned();
         let buffered = self.writer.finish().doing(what)?;
-        let Hashing { file, hash } = buffered.into_inner().map_err(io::IntoInnerError::into_error).doing(what)?;
-        file.sync_all().doing(what)?;
-        rustix::fs::fsync(self.half.dir()).doing(what)?;
-        let id = hex(&hash.finalize());
-        match self.half.place(place.snapshots.as_fd(), &id) {
-            Ok(()) => {}
+        let done = buffered.into_inner().map_err(io::IntoInnerError::into_error).doing(what)?;
+        done.file.sync_all().doing(what)?;
+        rustix::fs::fsync(self.aside.half.dir()).doing(what)?;
+        Ok(Snapshot { aside: self.aside, id: hex(&done.hash.finalize()), bytes: done.bytes, file, names })
+    }
+}
+
+impl Snapshot {
+    /// Puts it to its place. The caller keeps others from clearing up until it is written down that it is needed.
+    pub(crate) fn place(mut self, place: &Place) -> Result<(), Error> {
+        match self.aside.half.place(place.snapshots.as_fd(), &self.id) {
+            Ok(()) => {
+                self.aside.is_placed = true;
+                Ok(())
+            }
             // The same was handed in before.
-            Err(Errno::EXIST | Errno::NOTEMPTY) => self.half.remove().doing(what)?,
-            Err(errno) => return Err(errno).doing(what),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(()),
+            Err(errno) => Err(errno).doing(|| "write a snapshot".to_owned()),
         }
-        Ok(id)
     }
 }
 

@@ -92,6 +92,8 @@ pub struct Report {
     pub fault: Option<Fault>,
     /// The artifact that was published.
     pub artifact: Option<String>,
+    /// Its bytes.
+    pub artifact_bytes: u64,
 }
 
 /// How a build ends.
@@ -174,8 +176,9 @@ mod tests {
     fn success_takes_status_and_artifact_and_nobody_who_wants_it_to_end() {
         let artifact = || Some("a".to_owned());
         let fault = || Some(Fault::new("phase_failed", "phase `build` ended with 1"));
-        let end =
-            |cancel, superseded, fault, artifact| ending(Orders { cancel, superseded }, Report { fault, artifact });
+        let end = |cancel, superseded, fault, artifact| {
+            ending(Orders { cancel, superseded }, Report { fault, artifact, artifact_bytes: 0 })
+        };
         assert_eq!(end(false, false, None, artifact()).state, State::Succeeded);
         let missing = end(false, false, None, None);
         assert_eq!((missing.state, missing.fault.unwrap().code.as_str()), (State::Failed, "artifact_missing"));

@@ -22,6 +22,8 @@ pub struct NewBuild {
     pub project: String,
     /// Its snapshot.
     pub snapshot: String,
+    /// The snapshot's bytes.
+    pub snapshot_bytes: u64,
     /// What is to be done.
     pub plan: Plan,
     /// The build that this is a retry of, whose snapshot's number it takes.
@@ -66,6 +68,9 @@ pub struct Lost {
 pub struct QueueBounds {
     /// How many builds of one owner may wait.
     pub waiting: u64,
+    /// How many bytes all builds of one owner may hold: snapshots, artifacts, logs. Where there is a bound, the oldest that
+    /// have ended are forgotten to make room, but for those that projects show.
+    pub stored: Option<u64>,
 }
 
 /// A store of builds. Any number of threads and processes may use one at a time. Calls block.
@@ -74,7 +79,7 @@ pub trait BuildStore: Send + Sync + fmt::Debug {
     /// told so.
     ///
     /// # Errors
-    /// [`Error::QueueFull`]; of a retry [`Error::NotFound`], [`Error::NotEnded`], [`Error::Superseded`].
+    /// [`Error::QueueFull`], [`Error::StoreFull`]; of a retry [`Error::NotFound`], [`Error::NotEnded`], [`Error::Superseded`].
     fn enqueue(&self, new: &NewBuild, bounds: QueueBounds, now: &Moment) -> Result<Build, Error>;
 
     /// One build.
@@ -132,7 +137,7 @@ pub trait BuildStore: Send + Sync + fmt::Debug {
     fn append(&self, claim: &Claim, rows: &[NewRow], is_cut: bool) -> Result<(), Error>;
 
     /// Ends the build, as [`ending`](super::state::ending) says, and makes it what its project shows if it is to be; all at
-    /// once.
+    /// once. Where its artifact has no room it fails for that.
     ///
     /// # Errors
     /// [`Error::LeaseLost`].
@@ -212,6 +217,21 @@ pub trait BuildStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// When it can't be written.
     fn forget(&self, older_than: Duration, now: &Moment) -> Result<u64, Error>;
+
+    /// Forgets a project with all its builds and previews, and says how many builds.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::NotEnded`] while one of them waits or runs.
+    fn forget_project(&self, owner: &str, project: &str) -> Result<u64, Error>;
+
+    /// How many bytes an owner's builds hold: snapshots and artifacts once each, and logs.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn stored(&self, owner: &str) -> Result<u64, Error>;
+
+    /// Whether this store has, since it was asked last, forgotten what files may lie there for.
+    fn has_forgotten(&self) -> bool;
 
     /// The snapshots that are needed still.
     ///

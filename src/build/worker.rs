@@ -212,7 +212,7 @@ impl Worker {
                 }
                 builds.store().expire_waiting(longest, &Moment::now())?;
                 builds.wake();
-                Ok(())
+                builds.tidy()
             })
             .await
     }

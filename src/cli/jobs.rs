@@ -7,7 +7,7 @@ use super::workspace::time;
 use super::{held, message as words};
 use clap::{Args, Subcommand};
 use pinfold::Pinfold;
-use pinfold::build::{Build, Builds, Error, Filter, State, Submission, Worker, WorkerSettings};
+use pinfold::build::{Again, Build, Builds, Error, Filter, State, Worker, WorkerSettings};
 use std::time::Duration;
 
 /// See and steer builds that were handed in
@@ -102,6 +102,9 @@ struct Retry {
     /// Queue it, print its id, leave it to other workers
     #[arg(short, long)]
     detach: bool,
+    /// How often workers may try (default: as before)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    attempts: Option<u32>,
 }
 
 /// Work on builds of the queue until a signal comes
@@ -152,7 +155,8 @@ pub(super) fn run(options: &JobsOptions) -> Exit {
             Ok(held::data(&format!("{}\n", cancelled.state)))
         }
         Command::Retry(retry) => {
-            let again = builds.retry(&Builds::own_owner(), &find(&builds, &retry.id)?.id, Submission::WAITING)?;
+            let again = Again { attempts: retry.attempts, ..Again::default() };
+            let again = builds.retry(&Builds::own_owner(), &find(&builds, &retry.id)?.id, again)?;
             drive(&builds, again, Following { is_detached: retry.detach, ..Following::default() })
         }
         Command::Work(work) => work_on(&builds, work),

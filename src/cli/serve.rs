@@ -23,6 +23,9 @@ const WORKERS: usize = 2;
 /// How many builds of an owner may wait.
 const BUILDS: u64 = 1000;
 
+/// What builds of an owner may hold where no option says, in bytes.
+const STORED: u64 = 20 << 30;
+
 /// Serve clients over HTTP: runs, sandboxes, files, builds
 ///
 /// All that the library does, as JSON over HTTP. What is allowed is said here, holds for every request, and no client can
@@ -157,6 +160,13 @@ pub(crate) struct ServeOptions {
     /// Builds of each owner that may wait (default: 1000)
     #[arg(long, value_name = "COUNT", help_heading = "Server", default_value_t = BUILDS, hide_default_value = true, hide_short_help = true)]
     max_builds: u64,
+
+    /// What builds of each owner may hold (default: 20G)
+    ///
+    /// Snapshots, artifacts and logs. Where there is more, the oldest builds that have ended are forgotten, but for those that
+    /// projects show; where that is not enough, none is handed in.
+    #[arg(long, value_name = "SIZE", help_heading = "Server", value_parser = size, hide_short_help = true)]
+    max_stored: Option<u64>,
 
     /// Show previews below this origin (default: localhost)
     ///
@@ -302,6 +312,7 @@ fn settings(options: &ServeOptions) -> Result<Settings, String> {
         build_lease: options.lease.unwrap_or(work.lease),
         build_wait: options.longest_wait.unwrap_or(work.longest_wait),
         max_builds: options.max_builds,
+        max_stored: options.max_stored.unwrap_or(STORED),
         previews: options.preview_host.clone(),
     })
 }

@@ -162,7 +162,7 @@ fn status(code: &str) -> StatusCode {
         "no_match" | "ambiguous" | "unsupported" | "toolchain" | "too_slow" | "project_file" => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
-        "no_space" | "storage_full" => StatusCode::INSUFFICIENT_STORAGE,
+        "no_space" | "storage_full" | "store_full" => StatusCode::INSUFFICIENT_STORAGE,
         "timeout" => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -2,7 +2,7 @@
 
 use super::journal::Journal;
 use super::metrics::Metrics;
-use super::page::Sessions;
+use super::page::Ended;
 use super::policy::Policy;
 use super::preview::Previews;
 use super::problem::Problem;
@@ -54,7 +54,8 @@ pub(super) struct Shared {
     pub(super) builds: Builds,
     pub(super) grants: Grants,
     pub(super) previews: Previews,
-    pub(super) sessions: Sessions,
+    /// The sessions of the page that their users ended.
+    pub(super) ended_sessions: Ended,
     roll: watch::Sender<Arc<Roll>>,
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
@@ -206,8 +207,8 @@ impl Shared {
             languages,
             sandboxes: Sandboxes::new(),
             runtime: service::runtime_directory().map_err(words)?,
+            ended_sessions: Ended::below(store.state()),
             store,
-            sessions: Sessions::default(),
             roll: watch::Sender::new(Arc::new(Roll::new(tokens, settings.max_commands))),
             metrics: Metrics::default(),
             journal: Journal::start(),

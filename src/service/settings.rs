@@ -92,6 +92,8 @@ pub struct Settings {
     pub build_wait: Duration,
     /// How many builds of each owner may wait.
     pub max_builds: u64,
+    /// How many bytes the builds of each owner may hold.
+    pub max_stored: u64,
     /// The origin below which each preview has its own, such as `https://previews.example`. None means `localhost`, with the
     /// server's own port.
     pub previews: Option<String>,

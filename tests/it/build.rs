@@ -3,8 +3,9 @@
 pub(crate) mod crash; // SIGKILL of workers, stopped workers
 mod owners; // nothing of one owner's is in reach of another
 mod previews; // what a project shows, and the secrets by which it can be seen
-mod projects; // real projects from an empty checkout
+pub(crate) mod projects; // real projects from an empty checkout
 mod queue; // the store: claims, leases, clocks, ends
+mod room; // what an owner's builds may hold
 mod run; // what a build does, through the command line
 mod snapshots; // what comes in
 
@@ -19,7 +20,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 const LEASE: Duration = Duration::from_secs(30);
-const BOUNDS: QueueBounds = QueueBounds { waiting: 1_000_000 };
+const BOUNDS: QueueBounds = QueueBounds { waiting: 1_000_000, stored: None };
 
 /// A store of one test's own.
 struct Shelf {
@@ -62,6 +63,7 @@ fn new(owner: &str, id: &str, project: &str) -> NewBuild {
         owner: owner.to_owned(),
         project: project.to_owned(),
         snapshot: format!("snapshot of {id}"),
+        snapshot_bytes: 0,
         plan: plan(),
         retry_of: None,
         attempts: 2,

@@ -5,6 +5,7 @@ mod browser; // Chromium, spoken to by its own protocol through a pipe
 mod builds; // somebody builds, watches the log, looks at the preview beside it, cancels
 mod flow; // somebody works in it, loses the server and finds it again
 mod preview; // what a build made, at its own origin in the same browser
+mod vite; // a real site, from its checkout to the browser
 
 use crate::held::Home;
 use crate::support;
@@ -31,8 +32,11 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::at(Home::new())
+    }
+
+    fn at(home: Home) -> Self {
         support::pinfold();
-        let home = Home::new();
         let path = home.scratch.path("tokens");
         let mut file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(path).unwrap();
         file.write_all(format!("ann {TOKEN}\nbob {OTHERS}\n").as_bytes()).unwrap();
@@ -53,18 +57,7 @@ impl Server {
 
     /// Sends a request: the status, the head and the body of the answer.
     fn ask(&self, request: &str, headers: &str, body: &str) -> (u16, String, String) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (host, length) = (self.address, body.len());
-        let text = format!(
-            "{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-        );
-        stream.write_all(text.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
+        ask(self.address, request, headers, body)
     }
 
     /// Ends it: nothing of it and its sandboxes is left.
@@ -95,4 +88,19 @@ fn serve(home: &Home, listen: &str) -> (Child, SocketAddr) {
     // Its log is read on, or it would have nowhere to go.
     std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
     (child, address)
+}
+
+fn ask(host: SocketAddr, request: &str, headers: &str, body: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(host).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let text = format!(
+        "{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
 }

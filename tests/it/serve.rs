@@ -11,6 +11,7 @@ mod many; // several servers of one directory
 mod openapi; // the description, and a program that tries all that it says
 mod previews; // what builds made, at origins of their own
 mod reload; // the token file read anew
+mod room; // what an owner's builds may hold
 mod routes; // each route once
 mod socket; // a terminal over a WebSocket
 

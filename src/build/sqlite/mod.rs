@@ -4,18 +4,20 @@
 mod builds;
 mod previews;
 mod queue;
+mod room;
 mod rows;
 mod schema;
 mod sweep;
 
 use super::clock::Moment;
-use super::error::Error;
+use super::error::{Error, Fault};
 use super::record::{Active, Build, Filter, LogRow, NewRow, PhaseResult, Preview, Project};
 use super::state::{Orders, Report, State};
 use super::store::{BuildStore, Claim, Lost, NewBuild, QueueBounds, Running};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ const PREPARED: usize = 64;
 #[derive(Debug)]
 pub struct SqliteStore {
     connection: Mutex<Connection>,
+    has_forgotten: AtomicBool,
 }
 
 impl SqliteStore {
@@ -47,7 +50,7 @@ impl SqliteStore {
         }
         connection.pragma_update(None, "synchronous", "FULL")?;
         schema::prepare(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connection), has_forgotten: AtomicBool::new(false) })
     }
 
     /// Reads.
@@ -65,9 +68,17 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Remembers that something was forgotten.
+    fn told<T>(&self, (done, has_forgotten): (T, bool)) -> T {
+        self.has_forgotten.fetch_or(has_forgotten, Ordering::Relaxed);
+        done
+    }
+}
+
 impl BuildStore for SqliteStore {
     fn enqueue(&self, new: &NewBuild, bounds: QueueBounds, now: &Moment) -> Result<Build, Error> {
-        self.change(|it| queue::enqueue(it, new, bounds, now))
+        self.change(|it| queue::enqueue(it, new, bounds, now)).map(|queued| self.told(queued))
     }
 
     fn get(&self, owner: &str, id: &str) -> Result<Build, Error> {
@@ -114,7 +125,15 @@ impl BuildStore for SqliteStore {
     }
 
     fn finish(&self, claim: &Claim, report: Report, now: &Moment) -> Result<Build, Error> {
-        self.change(|it| queue::finish(it, claim, report, now))
+        match self.change(|it| queue::finish(it, claim, report, now)) {
+            Err(error @ Error::StoreFull { .. }) => {
+                let refused = Report { fault: Some(Fault::from(&error)), ..Report::default() };
+                let (build, _) = self.change(|it| queue::finish(it, claim, refused, now))?;
+                // Nobody needs the artifact.
+                Ok(self.told((build, true)))
+            }
+            other => other.map(|finished| self.told(finished)),
+        }
     }
 
     fn release(&self, claim: &Claim) -> Result<(), Error> {
@@ -169,6 +188,18 @@ impl BuildStore for SqliteStore {
 
     fn forget(&self, older_than: Duration, now: &Moment) -> Result<u64, Error> {
         self.change(|it| sweep::forget(it, older_than, now))
+    }
+
+    fn forget_project(&self, owner: &str, project: &str) -> Result<u64, Error> {
+        self.change(|it| sweep::forget_project(it, owner, project)).map(|builds| self.told((builds, true)))
+    }
+
+    fn stored(&self, owner: &str) -> Result<u64, Error> {
+        self.read(|it| room::stored(it, owner))
+    }
+
+    fn has_forgotten(&self) -> bool {
+        self.has_forgotten.swap(false, Ordering::Relaxed)
     }
 
     fn snapshots(&self) -> Result<BTreeSet<String>, Error> {

@@ -2,6 +2,7 @@
 //! has the write lock from its beginning.
 
 use super::builds::{COLUMNS, build, get, to_json};
+use super::room::make_room;
 use super::{milliseconds, signed, unsigned};
 use crate::build::clock::Moment;
 use crate::build::error::Error;
@@ -11,12 +12,13 @@ use crate::build::store::{Claim, NewBuild, QueueBounds, Running};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::time::Duration;
 
+/// The build, and whether others were forgotten for it.
 pub(super) fn enqueue(
     transaction: &Transaction<'_>,
     new: &NewBuild,
     bounds: QueueBounds,
     now: &Moment,
-) -> Result<Build, Error> {
+) -> Result<(Build, bool), Error> {
     let waiting = "SELECT count(*) FROM builds WHERE state = 'queued' AND owner = ?1";
     let waiting: i64 = transaction.prepare_cached(waiting)?.query_row(params![new.owner], |row| row.get(0))?;
     if unsigned(waiting) >= bounds.waiting {
@@ -28,7 +30,8 @@ pub(super) fn enqueue(
     };
     let insert =
         "INSERT INTO builds (id, owner, project, sequence, snapshot, plan, state, retry_of, attempts, created_us,
-        created_uptime_ms, created_boot) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9, ?10, ?11)";
+        created_uptime_ms, created_boot, snapshot_bytes, most_stored)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     let (plan, sequence) = (to_json(&new.plan)?, signed(sequence));
     transaction.prepare_cached(insert)?.execute(params![
         new.id,
@@ -41,10 +44,16 @@ pub(super) fn enqueue(
         new.attempts,
         now.wall_us,
         now.uptime_ms,
-        now.boot
+        now.boot,
+        signed(new.snapshot_bytes),
+        bounds.stored.map(signed)
     ])?;
     supersede(transaction, new, sequence, now)?;
-    get(transaction, &new.owner, &new.id)
+    let has_forgotten = match bounds.stored {
+        Some(most) => make_room(transaction, &new.owner, &new.id, most)?.or_refuse(most, true)?,
+        None => false,
+    };
+    Ok((get(transaction, &new.owner, &new.id)?, has_forgotten))
 }
 
 fn next_sequence(transaction: &Transaction<'_>, new: &NewBuild) -> Result<u64, Error> {
@@ -165,23 +174,36 @@ pub(super) fn note_phase(transaction: &Transaction<'_>, claim: &Claim, phase: &P
     as_worker(claim, transaction.prepare_cached(note)?.execute(values))
 }
 
+/// The build, and whether others were forgotten for it.
 pub(super) fn finish(
     transaction: &Transaction<'_>,
     claim: &Claim,
     report: Report,
     now: &Moment,
-) -> Result<Build, Error> {
+) -> Result<(Build, bool), Error> {
+    let artifact_bytes = report.artifact_bytes;
     let ending = ending(orders(transaction, claim)?, report);
     let error = ending.fault.as_ref().map(to_json).transpose()?;
-    let end = "UPDATE builds SET state = ?3, artifact = ?4, error = ?5, finished_us = ?6, worker = NULL, runner = NULL
+    let end = "UPDATE builds SET state = ?3, artifact = ?4, error = ?5, finished_us = ?6, artifact_bytes = ?7,
+            worker = NULL, runner = NULL
         WHERE id = ?1 AND fence = ?2 AND state = 'running'";
     let (id, fence) = (&claim.build.id, signed(claim.fence));
-    let values = params![id, fence, ending.state.name(), ending.artifact, error, now.wall_us];
+    let bytes = signed(ending.artifact.as_ref().map_or(0, |_| artifact_bytes));
+    let values = params![id, fence, ending.state.name(), ending.artifact, error, now.wall_us, bytes];
     as_worker(claim, transaction.prepare_cached(end)?.execute(values))?;
     if let Some(artifact) = &ending.artifact {
         show(transaction, &claim.build, artifact)?;
     }
-    get(transaction, &claim.build.owner, id)
+    let look = "SELECT most_stored FROM builds WHERE id = ?1";
+    let most: Option<i64> = transaction.prepare_cached(look)?.query_row(params![id], |row| row.get(0))?;
+    let has_forgotten = match most.map(unsigned) {
+        // Of one without an artifact the log is there already.
+        Some(most) => {
+            make_room(transaction, &claim.build.owner, id, most)?.or_refuse(most, ending.artifact.is_some())?
+        }
+        None => false,
+    };
+    Ok((get(transaction, &claim.build.owner, id)?, has_forgotten))
 }
 
 /// Makes a build that succeeded what its project shows, unless that is newer.

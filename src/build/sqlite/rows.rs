@@ -7,14 +7,19 @@ use crate::build::store::Claim;
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+/// What a row takes beside its text, in bytes.
+const ROW: u64 = 64;
+
 /// How many rows one call reads at most.
 const MOST_READ: u32 = 10_000;
 
 pub(super) fn append(transaction: &Transaction<'_>, claim: &Claim, rows: &[NewRow], is_cut: bool) -> Result<(), Error> {
-    let count = "UPDATE builds SET log_rows = log_rows + ?3, log_truncated = log_truncated OR ?4
+    let count =
+        "UPDATE builds SET log_rows = log_rows + ?3, log_truncated = log_truncated OR ?4, log_bytes = log_bytes + ?5
         WHERE id = ?1 AND fence = ?2 AND state = 'running' RETURNING number, log_rows";
     let added = signed(rows.len() as u64);
-    let values = params![claim.build.id, signed(claim.fence), added, is_cut];
+    let bytes = rows.iter().map(|row| row.text.len() as u64 + ROW).fold(0, u64::saturating_add);
+    let values = params![claim.build.id, signed(claim.fence), added, is_cut, signed(bytes)];
     let counted = transaction.prepare_cached(count)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)));
     let (build, last): (i64, i64) = counted.optional()?.ok_or_else(|| Error::lost(&claim.build.id))?;
     let mut insert = transaction.prepare_cached(

@@ -4,7 +4,7 @@ use crate::build::error::Error;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version that this program reads and writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE projects (
@@ -50,7 +50,11 @@ CREATE TABLE builds (
     artifact TEXT,
     error TEXT,
     log_rows INTEGER NOT NULL DEFAULT 0,
-    log_truncated INTEGER NOT NULL DEFAULT 0
+    log_truncated INTEGER NOT NULL DEFAULT 0,
+    snapshot_bytes INTEGER NOT NULL DEFAULT 0,
+    artifact_bytes INTEGER NOT NULL DEFAULT 0,
+    log_bytes INTEGER NOT NULL DEFAULT 0,
+    most_stored INTEGER
 );
 CREATE INDEX builds_by_state ON builds (state, number);
 CREATE INDEX builds_by_project ON builds (owner, project, state);
@@ -83,7 +87,15 @@ CREATE TABLE previews (
 CREATE INDEX previews_by_project ON previews (owner, project, created_us);
 ";
 
-/// Makes the tables of a new database, and refuses one that is newer than this program.
+/// From version 1 on it is known what builds hold. Of those that were there, that counts as nothing.
+const FROM_1: &str = "
+ALTER TABLE builds ADD COLUMN snapshot_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE builds ADD COLUMN artifact_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE builds ADD COLUMN log_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE builds ADD COLUMN most_stored INTEGER;
+";
+
+/// Makes the tables of a new database, brings an older one up to date, and refuses one that is newer than this program.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), Error> {
     let version = |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get(0));
     if version(connection)? == VERSION {
@@ -93,11 +105,35 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), Error> {
     // Somebody else may have made them meanwhile.
     match version(&transaction)? {
         VERSION => {}
-        0 => {
-            transaction.execute_batch(TABLES)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-        }
+        0 => transaction.execute_batch(TABLES)?,
+        1 => transaction.execute_batch(FROM_1)?,
         found => return Err(Error::Newer { found, known: VERSION }),
     }
+    transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_version_1_is_brought_up_to_date() {
+        let columns = |connection: &Connection| -> Vec<String> {
+            let mut statement =
+                connection.prepare("SELECT name FROM pragma_table_info('builds') ORDER BY name").unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let mut fresh = Connection::open_in_memory().unwrap();
+        prepare(&mut fresh).unwrap();
+        let mut old = Connection::open_in_memory().unwrap();
+        prepare(&mut old).unwrap();
+        for column in ["snapshot_bytes", "artifact_bytes", "log_bytes", "most_stored"] {
+            old.execute_batch(&format!("ALTER TABLE builds DROP COLUMN {column}")).unwrap();
+        }
+        old.pragma_update(None, "user_version", 1).unwrap();
+        prepare(&mut old).unwrap();
+        assert_eq!(columns(&old), columns(&fresh));
+        assert_eq!(old.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(), VERSION);
+    }
 }

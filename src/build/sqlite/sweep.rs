@@ -105,15 +105,41 @@ pub(super) fn forget(transaction: &Transaction<'_>, older_than: Duration, now: &
     let numbers: Vec<i64> =
         transaction.prepare_cached(old)?.query_map(values, |row| row.get(0))?.collect::<Result<_, _>>()?;
     for number in &numbers {
-        transaction.prepare_cached("DELETE FROM rows WHERE build = ?1")?.execute(params![number])?;
-        let previews = "DELETE FROM previews WHERE build = (SELECT id FROM builds WHERE number = ?1)";
-        transaction.prepare_cached(previews)?.execute(params![number])?;
-        transaction.prepare_cached("DELETE FROM builds WHERE number = ?1")?.execute(params![number])?;
+        forget_build(transaction, *number)?;
     }
     let ended = "DELETE FROM previews WHERE (revoked_us <= ?1 OR expires_us <= ?1)
         AND (created_boot <> ?2 OR created_uptime_ms <= ?3 - iif(revoked_us IS NULL, longest_ms, 0))";
     transaction.prepare_cached(ended)?.execute(params![oldest, now.boot, made_before])?;
     Ok(numbers.len() as u64)
+}
+
+/// Forgets a build, with its log and its own previews.
+pub(super) fn forget_build(transaction: &Transaction<'_>, number: i64) -> Result<(), Error> {
+    transaction.prepare_cached("DELETE FROM rows WHERE build = ?1")?.execute(params![number])?;
+    let previews = "DELETE FROM previews WHERE build = (SELECT id FROM builds WHERE number = ?1)";
+    transaction.prepare_cached(previews)?.execute(params![number])?;
+    transaction.prepare_cached("DELETE FROM builds WHERE number = ?1")?.execute(params![number])?;
+    Ok(())
+}
+
+pub(super) fn forget_project(transaction: &Transaction<'_>, owner: &str, project: &str) -> Result<u64, Error> {
+    let look = "SELECT number, id, state IN ('queued', 'running') FROM builds WHERE owner = ?1 AND project = ?2";
+    let mut statement = transaction.prepare_cached(look)?;
+    let builds = statement.query_map(params![owner, project], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let builds: Vec<(i64, String, bool)> = builds.collect::<Result<_, _>>()?;
+    if let Some((_, id, _)) = builds.iter().find(|(.., is_to_end)| *is_to_end) {
+        return Err(Error::NotEnded { id: id.clone() });
+    }
+    let previews = "DELETE FROM previews WHERE owner = ?1 AND project = ?2";
+    transaction.prepare_cached(previews)?.execute(params![owner, project])?;
+    let itself = "DELETE FROM projects WHERE owner = ?1 AND name = ?2";
+    if transaction.prepare_cached(itself)?.execute(params![owner, project])? == 0 {
+        return Err(Error::not_found("project", project));
+    }
+    for (number, ..) in &builds {
+        forget_build(transaction, *number)?;
+    }
+    Ok(builds.len() as u64)
 }
 
 pub(super) fn snapshots(connection: &Connection) -> Result<BTreeSet<String>, Error> {

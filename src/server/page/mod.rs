@@ -1,10 +1,12 @@
 //! The web page at the root, which is part of the program, and the sessions of browsers that use it. All that it does, it
 //! does by the routes that every client has.
 
+mod ended;
 mod files;
 mod session;
 
-pub(super) use session::{Sessions, token};
+pub(super) use ended::Ended;
+pub(super) use session::token;
 
 use super::api::Route;
 use super::problem::Problem;

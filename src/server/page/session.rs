@@ -1,6 +1,6 @@
 //! Sessions of browsers: a page's event streams and sockets can't send a token, so it gives the token once for a cookie that
 //! no script can read. The cookie is signed with the token's own digest: it holds over a restart, nothing is kept of it, and
-//! it ends with the token.
+//! it ends with the token. Of one that its user ended before, that is kept (`ended`).
 
 use super::super::guard::bearer;
 use super::super::problem::Problem;
@@ -12,24 +12,14 @@ use axum::response::{IntoResponse, Response};
 use hmac_sha256::HMAC;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use subtle::ConstantTimeEq;
 
 /// How long a session lasts, in seconds.
-const LASTS: u64 = 24 * 3600;
-/// How many ended sessions are remembered until they would have ended by themselves.
-const MOST_ENDED: usize = 10_000;
+pub(super) const LASTS: u64 = 24 * 3600;
 /// What is signed begins so, since the key might sign something else one day.
 const PURPOSE: &str = "pinfold page session ";
-
-/// The sessions that were ended by their users, by when they would have ended and their random part.
-#[derive(Debug, Default)]
-pub(in crate::server) struct Sessions {
-    ended: Mutex<BTreeSet<(u64, String)>>,
-}
 
 /// What a cookie says: `TOKEN.EXPIRES.RANDOM.SIGNATURE`, where the token is only its number.
 struct Session {
@@ -55,6 +45,11 @@ impl Session {
         Some(format!("{signed}.{signature}"))
     }
 
+    /// The name under which its end is kept. No owner's name has a dot, and the rest is ours.
+    fn name(&self, shared: &Shared) -> Option<String> {
+        Some(format!("{}.{}.{}", shared.tokens().holder(self.token)?.name, self.expires, self.random))
+    }
+
     /// What a cookie says, if one of these tokens signed it.
     fn read(cookie: &str, tokens: &Tokens) -> Option<Self> {
         let (signed, signature) = cookie.rsplit_once('.')?;
@@ -64,21 +59,6 @@ impl Session {
         let expected = sign(signed, tokens.digest(token)?);
         let is_ours = bool::from(expected.as_bytes().ct_eq(signature.as_bytes()));
         (is_ours && parts.next().is_none()).then_some(session)
-    }
-}
-
-impl Sessions {
-    fn has_ended(&self, session: &Session, now: u64) -> bool {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        session.expires <= now || ended.contains(&(session.expires, session.random.clone()))
-    }
-
-    fn end(&self, session: Session, now: u64) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.insert((session.expires, session.random));
-        while ended.len() > MOST_ENDED || ended.first().is_some_and(|(expires, _)| *expires <= now) {
-            ended.pop_first();
-        }
     }
 }
 
@@ -93,15 +73,21 @@ pub(in crate::server) fn token(request: &Request, shared: &Shared) -> Option<usi
     Some(session(headers, shared)?.token)
 }
 
-/// The session of a request, unless it has ended. Of two cookies of that name, one was put there by somebody else.
+/// The session of a request, unless it has ended.
 fn session(headers: &HeaderMap, shared: &Shared) -> Option<Session> {
+    let session = given(headers, shared)?;
+    (!shared.ended_sessions.has(&session.name(shared)?)).then_some(session)
+}
+
+/// The session of a request, unless it is over by itself. Of two cookies of that name, one was put there by somebody else.
+fn given(headers: &HeaderMap, shared: &Shared) -> Option<Session> {
     let name = cookie_name(headers);
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = all.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut ours = pairs.filter(|(found, _)| *found == name);
     let ((_, cookie), None) = (ours.next()?, ours.next()) else { return None };
     let session = Session::read(cookie, &shared.tokens())?;
-    (!shared.sessions.has_ended(&session, now())).then_some(session)
+    (now() < session.expires).then_some(session)
 }
 
 /// Begins a session, ends it, or tells whose it is.
@@ -119,8 +105,13 @@ pub(super) fn answer(request: &Request, shared: &Shared) -> Result<Response, Pro
         }
         Method::DELETE => {
             from_page(headers)?;
-            if let Some(session) = session(headers, shared) {
-                shared.sessions.end(session, now);
+            if let Some(session) = given(headers, shared) {
+                let name = session.name(shared).ok_or_else(unknown)?;
+                let is_kept = shared.ended_sessions.add(&name, now);
+                if !is_kept.map_err(|error| Problem::ours("session", error.to_string()))? {
+                    let words = "you have ended more sessions within a day than are remembered";
+                    return Err(Problem::new(StatusCode::CONFLICT, "limit", words).hint("withdraw the token"));
+                }
             }
             let mut response = StatusCode::NO_CONTENT.into_response();
             set(&mut response, headers, "", 0)?;
@@ -207,14 +198,5 @@ mod tests {
         }
         let others = Tokens::parse("ann 0123456789abcdef\nbob another-token-of-his\n").unwrap();
         assert!(Session::read(&cookie, &others).is_none());
-    }
-
-    #[test]
-    fn a_session_that_was_ended_or_is_old_is_over() {
-        let (sessions, one, other) = (Sessions::default(), Session::new(0, 0).unwrap(), Session::new(0, 0).unwrap());
-        assert!(!sessions.has_ended(&one, LASTS - 1) && sessions.has_ended(&one, LASTS));
-        let cookie = one.cookie(&tokens()).unwrap();
-        sessions.end(one, 1);
-        assert!(sessions.has_ended(&Session::read(&cookie, &tokens()).unwrap(), 1) && !sessions.has_ended(&other, 1));
     }
 }

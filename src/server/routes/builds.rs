@@ -1,6 +1,6 @@
 //! Builds: handed in, looked at, cancelled and done again. What runs them is a worker, here or elsewhere.
 
-use crate::server::answer::Data;
+use crate::server::answer::{Data, Done};
 use crate::server::api::{About, Api};
 use crate::server::body::{Archive, Json, NoQuery, Nothing};
 use crate::server::call::Call;
@@ -8,7 +8,9 @@ use crate::server::problem::Problem;
 use crate::server::schema;
 use crate::server::state::{Owner, Shared};
 use axum::http::Method;
-use pinfold::build::{Build, Fault, Filter, Input, InputFile, PhaseResult, Project, SnapshotBounds, State, Submission};
+use pinfold::build::{
+    Again, Build, Fault, Filter, Input, InputFile, PhaseResult, Project, SnapshotBounds, State, Submission,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -108,10 +110,16 @@ struct Projects {
     /// Each with its `name`, how many `snapshots` it has had, and the `active` build that it shows.
     #[schemars(schema_with = "schema::objects")]
     projects: Vec<Project>,
+    /// How many bytes all builds hold: snapshots, artifacts and logs.
+    stored_bytes: u64,
+    /// How many they may.
+    max_stored_bytes: u64,
 }
 
 pub(in crate::server) fn add(api: &mut Api) {
     api.add(&Method::GET, "/v1/projects", About("listProjects", "The projects, and what each shows"), projects);
+    let about = About("removeProject", "Remove a project, its builds and what it shows");
+    api.add(&Method::DELETE, "/v1/projects/{project}", about, remove_project);
     api.add(&Method::GET, ALL, About("listBuilds", "The builds, the newest first"), list);
     api.add(&Method::POST, ALL, About("build", "Build files, or a workspace"), submit);
     api.add(&Method::POST, "/v1/builds/archive", About("buildArchive", "Build a tar archive"), submit_archive);
@@ -163,7 +171,20 @@ impl Why {
 }
 
 async fn projects(call: Call, _: NoQuery, _: Nothing) -> Result<Data<Projects>, Problem> {
-    call.blocking(|shared, owner| Ok(Data(Projects { projects: shared.builds.projects(&owner.builds)? }))).await
+    call.blocking(|shared, owner| {
+        let (projects, stored_bytes) = (shared.builds.projects(&owner.builds)?, shared.builds.stored(&owner.builds)?);
+        Ok(Data(Projects { projects, stored_bytes, max_stored_bytes: shared.settings.max_stored }))
+    })
+    .await
+}
+
+async fn remove_project(call: Call, _: NoQuery, _: Nothing) -> Result<Done, Problem> {
+    let project = call.parameter("project").to_owned();
+    call.blocking(move |shared, owner| {
+        shared.builds.forget_project(&owner.builds, &project)?;
+        Ok(Done)
+    })
+    .await
 }
 
 async fn list(call: Call, which: Which, _: Nothing) -> Result<Data<Builds>, Problem> {
@@ -179,7 +200,7 @@ async fn list(call: Call, which: Which, _: Nothing) -> Result<Data<Builds>, Prob
 fn hand_in(shared: &Shared, owner: &Owner, project: &str, input: Input<'_>) -> Result<Data<Told>, Problem> {
     let mut submission = Submission::new(input, shared.grants.policy()?);
     submission.bounds = SnapshotBounds { bytes: shared.settings.max_archive, ..submission.bounds };
-    submission.waiting = shared.settings.max_builds;
+    (submission.waiting, submission.stored) = (shared.settings.max_builds, Some(shared.settings.max_stored));
     Ok(Data(Told::of(shared.builds.submit(&owner.builds, project, submission)?)))
 }
 
@@ -220,7 +241,9 @@ async fn retry(call: Call, _: NoQuery, _: Nothing) -> Result<Data<Told>, Problem
             let words = "the build was granted more than there is now";
             return Err(Problem::not_allowed("build", words).hint("hand its files in as a new build"));
         }
-        Ok(Data(Told::of(shared.builds.retry(&owner.builds, &id, shared.settings.max_builds)?)))
+        let (waiting, stored) = (shared.settings.max_builds, Some(shared.settings.max_stored));
+        let again = Again { attempts: Some(policy.attempts), waiting, stored };
+        Ok(Data(Told::of(shared.builds.retry(&owner.builds, &id, again)?)))
     })
     .await
 }

@@ -12,7 +12,7 @@ fn every_call_of_another_owner_meets_nothing() {
     let shelf = Shelf::new();
     let (store, now) = (&shelf.store, shelf.put("1", "p"));
     let claim = store.claim("worker", None, LEASE, &now).unwrap().unwrap();
-    store.finish(&claim, Report { fault: None, artifact: Some("made".into()) }, &now).unwrap();
+    store.finish(&claim, Report { artifact: Some("made".into()), ..Report::default() }, &now).unwrap();
     let preview = |id: &str, build: Option<&str>| Preview {
         id: id.into(),
         project: "p".into(),

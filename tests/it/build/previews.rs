@@ -46,7 +46,7 @@ fn a_preview_ends_by_itself_and_setting_the_clock_does_not_matter() {
     let shelf = Shelf::new();
     let (store, now) = (&shelf.store, shelf.put("1", "p"));
     let claim = store.claim("worker", None, LEASE, &now).unwrap().unwrap();
-    store.finish(&claim, Report { fault: None, artifact: Some("made".into()) }, &now).unwrap();
+    store.finish(&claim, Report { artifact: Some("made".into()), ..Report::default() }, &now).unwrap();
     let (id, project) = ("v".to_owned(), "p".to_owned());
     let preview = Preview {
         id,

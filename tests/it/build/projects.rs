@@ -1,14 +1,16 @@
 //! Real projects from an empty checkout, as those who write them build them: no `pinfold.toml`, or next to none.
 
+use crate::sandbox::Scratch;
 use crate::support::{has_program, has_rust, skip};
 use crate::workspaces::Home;
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A copy of a directory of this project.
-fn checkout(home: &Home, from: &str, name: &str) -> PathBuf {
-    let (from, to) = (Path::new(env!("CARGO_MANIFEST_DIR")).join(from), home.scratch.path(name));
+pub(crate) fn checkout(scratch: &Scratch, from: &str, name: &str) -> PathBuf {
+    let (from, to) = (Path::new(env!("CARGO_MANIFEST_DIR")).join(from), scratch.path(name));
     let copied = Command::new("cp").arg("-R").arg(&from).arg(&to).status();
     if !copied.is_ok_and(|status| status.success()) {
         skip(&format!("{} can't be copied", from.display()));
@@ -16,15 +18,25 @@ fn checkout(home: &Home, from: &str, name: &str) -> PathBuf {
     to
 }
 
-/// Builds with the host's network and, of the tools' own settings, what this host has. None where a registry is out of reach.
-fn build(home: &Home, directory: &Path, more: &[&str]) -> Option<PathBuf> {
-    let mut args = vec!["--net", "host", "--time", "10m"];
-    for variable in ["PIP_INDEX_URL", "PIP_CERT", "PIP_FIND_LINKS", "NPM_CONFIG_REGISTRY"] {
-        args.extend(["--env", variable]);
-    }
-    args.extend(more);
-    let (code, stdout, stderr) = home.build(directory, &args);
-    let build = &home.builds()[0];
+/// What builds with the host's network and, of the tools' own settings, what this host has.
+pub(crate) const WITH: [&str; 12] = [
+    "--net",
+    "host",
+    "--time",
+    "10m",
+    "--env",
+    "PIP_INDEX_URL",
+    "--env",
+    "PIP_CERT",
+    "--env",
+    "PIP_FIND_LINKS",
+    "--env",
+    "NPM_CONFIG_REGISTRY",
+];
+
+/// Where a build's artifact is, from its exit code, its stdout and its stderr. None, after a loud skip, where a registry is out
+/// of reach.
+pub(crate) fn made((code, stdout, stderr): (i32, String, String), build: &Value) -> Option<PathBuf> {
     if code != 0 && build["phases"][0]["name"] == "install" && build["phases"].as_array().unwrap().len() == 1 {
         let last = stderr.lines().rev().nth(3).unwrap_or_default();
         skip(&format!("the dependencies could not be fetched: {last}"));
@@ -34,13 +46,18 @@ fn build(home: &Home, directory: &Path, more: &[&str]) -> Option<PathBuf> {
     Some(PathBuf::from(stdout.trim()))
 }
 
+fn build(home: &Home, directory: &Path, more: &[&str]) -> Option<PathBuf> {
+    let ended = home.build(directory, &[&WITH, more].concat());
+    made(ended, &home.builds()[0])
+}
+
 #[test]
 fn a_cargo_project_becomes_its_program() {
     if !has_program("cc") || !has_rust() {
         return;
     }
     let home = Home::new();
-    let directory = checkout(&home, "examples/cargo/package", "tally");
+    let directory = checkout(&home.scratch, "examples/cargo/package", "tally");
     let Some(made) = build(&home, &directory, &[]) else { return };
     let output = Command::new(made.join("tally")).stdin(std::process::Stdio::null()).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"requests\":0"), "{output:?}");
@@ -56,7 +73,7 @@ fn a_site_becomes_what_vite_makes_of_it() {
         return;
     }
     let home = Home::new();
-    let directory = checkout(&home, "examples/vite/site", "site");
+    let directory = checkout(&home.scratch, "examples/vite/site", "site");
     let Some(made) = build(&home, &directory, &[]) else { return };
     let page = fs::read_to_string(made.join("index.html")).unwrap();
     assert!(page.contains("\"/assets/"), "{page}");

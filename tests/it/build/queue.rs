@@ -9,13 +9,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 fn made() -> Report {
-    Report { fault: None, artifact: Some("artifact".to_owned()) }
+    Report { artifact: Some("artifact".to_owned()), ..Report::default() }
 }
 
 fn failed() -> Report {
     Report {
         fault: Some(Fault { code: "phase_failed".into(), message: "it failed".into(), hint: None }),
-        artifact: None,
+        ..Report::default()
     }
 }
 
@@ -64,9 +64,12 @@ fn a_thousand_builds_wait_and_are_taken_in_order() {
     }
     assert_eq!(shelf.store.list("a", &Filter { limit: 5000, ..Filter::default() }).unwrap().len(), 1000);
     // One more than may.
-    let refused = shelf.store.enqueue(&new("a", "more", "more"), QueueBounds { waiting: 1000 }, &now).unwrap_err();
+    let refused =
+        shelf.store.enqueue(&new("a", "more", "more"), QueueBounds { waiting: 1000, stored: None }, &now).unwrap_err();
     assert_eq!(refused.code(), "queue_full");
-    assert!(shelf.store.enqueue(&new("b", "of another", "more"), QueueBounds { waiting: 1000 }, &now).is_ok());
+    assert!(
+        shelf.store.enqueue(&new("b", "of another", "more"), QueueBounds { waiting: 1000, stored: None }, &now).is_ok()
+    );
     for number in 0..1000 {
         let claim = shelf.claim(&now).unwrap();
         assert_eq!(claim.build.id, format!("{number}"));
@@ -271,6 +274,7 @@ fn a_retry_is_a_new_build_of_the_newest_snapshot_only() {
     shelf.store.finish(&claim, failed(), &now).unwrap();
     let retried = again("r", "1").unwrap();
     assert_eq!((retried.sequence, retried.retry_of.as_deref(), retried.state), (1, Some("1"), State::Queued));
+    assert_eq!((retried.attempt, shelf.store.get("a", "1").unwrap().attempt), (0, 1), "its attempts are its own");
     assert_eq!(state(&shelf.store, "1"), State::Failed, "the old one stays as it was");
     shelf.put("2", "p");
     assert_eq!(state(&shelf.store, "r"), State::Stale);

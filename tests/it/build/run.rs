@@ -124,29 +124,41 @@ fn what_a_build_leaves_running_dies_with_its_phase_and_holds_up_nothing() {
 }
 
 #[test]
-fn a_running_build_is_cancelled_within_a_second_or_two_and_a_waiting_one_at_once() {
+fn a_running_build_is_cancelled_within_a_second_and_a_waiting_one_at_once() {
     let home = Home::new();
     let sleep = mark(2);
     let directory = project(&home, "p", &script(&format!("setsid sleep {sleep} & exec sleep {sleep}")));
     let waits = home.queue(&project(&home, "q", &script("true")), &[]);
     assert_eq!(home.told(&["jobs", "cancel", &waits]), "cancelled\n");
-    let child = home.pinfold(&["build", directory.to_str().unwrap()]).spawn().unwrap();
-    eventually("the build runs", || lives(&sleep));
-    let id = home.builds()[0]["id"].as_str().unwrap().to_owned();
-    let begun = Instant::now();
-    assert_eq!(home.told(&["jobs", "cancel", &id]), "running\n");
-    eventually("it is cancelled", || home.state_of(&id) == "cancelled");
-    assert!(!lives(&sleep));
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    let (code, stdout, stderr) = finish(child);
-    assert_eq!((code, stdout.as_str()), (130, ""), "{stderr}");
-    assert_eq!(home.told(&["jobs", "cancel", &id]), "cancelled\n");
+    // It takes a fifth of that, but any machine may hold a process up for once.
+    let mut took = Vec::new();
+    while took.len() < 3 && took.last().is_none_or(|last| *last >= Duration::from_secs(1)) {
+        took.push(cancelled(&home, &directory, &sleep));
+    }
+    let is_in_time = took.last().is_some_and(|last| *last < Duration::from_secs(1));
+    assert!(is_in_time || support::is_slow(), "{took:?}");
     // Ctrl-C does the same.
     let child = home.pinfold(&["build", directory.to_str().unwrap()]).spawn().unwrap();
     eventually("the build runs", || lives(&sleep));
     crate::sandbox::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT);
     assert_eq!(finish(child).0, 130);
     assert!(!lives(&sleep));
+}
+
+/// Cancels a build that runs, and tells how long it was until nothing of it lived.
+fn cancelled(home: &Home, directory: &Path, sleep: &str) -> Duration {
+    let child = home.pinfold(&["build", directory.to_str().unwrap()]).spawn().unwrap();
+    eventually("the build runs", || lives(sleep));
+    let id = home.builds()[0]["id"].as_str().unwrap().to_owned();
+    let begun = Instant::now();
+    assert_eq!(home.told(&["jobs", "cancel", &id]), "running\n");
+    eventually("all of it is killed", || !lives(sleep));
+    let took = begun.elapsed();
+    eventually("it is cancelled", || home.state_of(&id) == "cancelled");
+    let (code, stdout, stderr) = finish(child);
+    assert_eq!((code, stdout.as_str()), (130, ""), "{stderr}");
+    assert_eq!(home.told(&["jobs", "cancel", &id]), "cancelled\n");
+    took
 }
 
 #[test]
@@ -168,8 +180,12 @@ fn a_newer_snapshot_ends_the_build_that_runs() {
     let (code, _, stderr) = finish(home.pinfold(&["jobs", "retry", &old]).spawn().unwrap());
     assert!(code == 125 && stderr.contains("newer snapshot"), "{stderr}");
     let new = home.builds()[0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(finish(home.pinfold(&["jobs", "retry", &new]).spawn().unwrap()).0, 0);
-    assert_eq!(home.builds()[0]["retry_of"], new.as_str());
+    assert_eq!(finish(home.pinfold(&["jobs", "retry", &new, "--attempts", "7"]).spawn().unwrap()).0, 0);
+    let again = home.builds()[0].clone();
+    assert_eq!((&again["retry_of"], &again["attempt"], &again["attempts"]), (&new.into(), &1.into(), &7.into()));
+    // As often as before, where nobody says.
+    assert_eq!(finish(home.pinfold(&["jobs", "retry", again["id"].as_str().unwrap()]).spawn().unwrap()).0, 0);
+    assert_eq!(home.builds()[0]["attempts"], 7);
 }
 
 #[test]

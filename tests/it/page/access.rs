@@ -1,6 +1,10 @@
 //! Sessions: what a token is given for, whom the cookie lets in, and whom it does not.
 
-use super::{OTHERS, Server, TOKEN};
+use super::{OTHERS, Server, TOKEN, ask, serve};
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Child;
 
 /// Gives a token for a cookie: `NAME=VALUE`.
 fn signed_in(server: &Server, token: &str) -> String {
@@ -85,6 +89,80 @@ fn a_cookie_lets_in_the_page_of_its_owner_and_nobody_else() {
     let (status, head, _) = leave(&own);
     assert!(status == 204 && head.contains("Max-Age=0"), "{head}");
     assert_eq!([get(&anns), get(&bobs)], [401, 200]);
+    server.stop();
+}
+
+/// Another server of the same directories.
+struct Another(Child, SocketAddr);
+
+impl Another {
+    fn of(server: &Server) -> Self {
+        let (child, address) = serve(&server.home, "127.0.0.1:0");
+        Self(child, address)
+    }
+}
+
+impl Drop for Another {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _ended = self.0.wait();
+    }
+}
+
+/// What a session that began at one server is answered by one, as of whose cookie's name it has.
+fn answers(server: SocketAddr, session: &str) -> u16 {
+    let (_, value) = session.split_once('=').unwrap();
+    ask(server, "GET /v1/workspaces", &format!("Cookie: pinfold-{}={value}\r\n", server.port()), "").0
+}
+
+fn sign_out(server: SocketAddr, session: &str) -> u16 {
+    let (_, value) = session.split_once('=').unwrap();
+    let headers = format!("Cookie: pinfold-{}={value}\r\nOrigin: http://{server}\r\n", server.port());
+    ask(server, "DELETE /page/session", &headers, "").0
+}
+
+#[test]
+fn who_kept_the_cookie_of_a_session_that_was_ended_is_let_in_by_no_server_and_after_no_restart() {
+    let mut server = Server::start();
+    let first = server.address;
+    let second = Another::of(&server);
+    let sessions = [TOKEN, TOKEN, TOKEN, OTHERS].map(|token| signed_in(&server, token));
+    let all = |server| sessions.each_ref().map(|session| answers(server, session));
+    assert_eq!([all(first), all(second.1)], [[200; 4]; 2]);
+    // One here, one there; no other of the same token ends with them, and ending one twice is no error.
+    assert_eq!([sign_out(first, &sessions[0]), sign_out(second.1, &sessions[1])], [204; 2]);
+    assert_eq!(sign_out(second.1, &sessions[0]), 204);
+    assert_eq!([all(first), all(second.1)], [[401, 401, 200, 200]; 2]);
+    drop(second);
+    server.kill();
+    server.start_again();
+    let third = Another::of(&server);
+    assert_eq!([all(first), all(third.1)], [[401, 401, 200, 200]; 2]);
+    drop(third);
+    // What is kept says nothing by which somebody could be let in, and nobody else may read it.
+    let directory = server.home.scratch.path("state/server.ended");
+    assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o7777, 0o700);
+    let kept: Vec<_> = fs::read_dir(&directory).unwrap().map(Result::unwrap).collect();
+    assert_eq!(kept.len(), 2);
+    for entry in kept {
+        let about = entry.metadata().unwrap();
+        assert_eq!((about.permissions().mode() & 0o7777, about.len()), (0o600, 0));
+        let name = entry.file_name().into_string().unwrap();
+        assert!(
+            name.starts_with("ann.") && sessions[..2].iter().all(|session| name.len() < session.len() - 60),
+            "{name}"
+        );
+    }
+    // Where it can't be written down, nobody is told that it was.
+    fs::remove_dir_all(&directory).unwrap();
+    fs::write(&directory, "").unwrap();
+    assert_eq!(
+        (sign_out(first, &sessions[2]), answers(first, &sessions[2])),
+        (500, 401),
+        "what can't be told has ended"
+    );
+    fs::remove_file(&directory).unwrap();
+    assert_eq!(answers(first, &sessions[2]), 200);
     server.stop();
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Browser {
     session: Option<String>,
     /// What went wrong in the page: exceptions, and what its policy forbade.
     pub(super) wrong: Vec<String>,
+    /// What was answered to whom, and what was not: `Network.responseReceived` and `Network.loadingFailed`, if that is enabled.
+    pub(super) network: Vec<Value>,
     _home: Scratch,
 }
 
@@ -49,8 +51,8 @@ impl Browser {
                 let _test_is_over = sender.send(serde_json::from_slice(&message).unwrap());
             }
         });
-        let wrong = Vec::new();
-        let mut browser = Self { child, input, messages, number: 0, session: None, wrong, _home: home };
+        let (wrong, network) = (Vec::new(), Vec::new());
+        let mut browser = Self { child, input, messages, number: 0, session: None, wrong, network, _home: home };
         let targets = browser.call("Target.getTargets", json!({}));
         let page =
             targets["targetInfos"].as_array().unwrap().iter().find(|info| info["type"] == "page").unwrap().clone();
@@ -88,6 +90,9 @@ impl Browser {
                 || (entry["level"] == "error" && entry["source"] != "network");
             if is_wrong {
                 self.wrong.push(message["params"].to_string());
+            }
+            if message["method"] == "Network.responseReceived" || message["method"] == "Network.loadingFailed" {
+                self.network.push(message["params"].take());
             }
         }
     }

@@ -5,7 +5,9 @@ use super::browser::Browser;
 use super::{Server, TOKEN};
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What would be a picture, and a script, if it were taken for HTML.
 const HOSTILE: &str = "<img src=x onerror=document.title=1>";
@@ -47,6 +49,10 @@ const results = {
     dialog: String(confirm('Give me your token')),
 };
 parent.postMessage(results, '*');
+addEventListener('message', () => {
+    history.back();
+    parent.postMessage('stepped', '*');
+});
 ";
 
 fn project(server: &Server, name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -141,6 +147,14 @@ fn a_folder_is_built_and_what_it_made_is_shown_beside_the_log_and_reaches_nothin
     assert_eq!(browser.js("location.pathname + document.activeElement.textContent"), "/Preview");
     browser.is_accessible();
 
+    // Nor does it step back in the page's history: that has one step each, as the page itself sees.
+    browser.js("new Promise((done) => { addEventListener('message', () => done()); \
+         document.querySelector('iframe').contentWindow.postMessage('step', '*'); })");
+    browser.js("history.back()");
+    browser.wait("location.hash === '#/builds'");
+    browser.js("history.forward()");
+    browser.wait("location.hash.startsWith('#/build/') && document.querySelector('.made')?.textContent");
+
     // A refresh finds the same secret again, and does not make another.
     browser.js("location.reload()");
     browser.wait("!window.told && document.querySelector('.made')?.textContent");
@@ -207,6 +221,88 @@ fn a_log_is_found_again_after_the_server_was_lost_and_its_build_is_cancelled() {
     browser.js("location.hash = '#/builds/endless'");
     browser.wait("document.querySelectorAll('.builds tbody tr').length === 2");
     browser.is_accessible();
+    assert!(browser.wrong.is_empty(), "{:#?}", browser.wrong);
+    drop(browser);
+    server.stop();
+}
+
+/// Hands in by the form what is not a folder: how it is called there, and what chooses it.
+fn hand_in_as(browser: &mut Browser, project: &str, kind: &str, choose: impl FnOnce(&mut Browser)) {
+    browser.js("location.hash = '#/builds'");
+    browser.wait("document.querySelector('.hand-in')");
+    browser.js("document.querySelector('[name=project]').select()");
+    browser.type_in(project);
+    browser.js(&format!(
+        "{{ const kind = document.querySelector('[name=kind]'); kind.value = '{kind}'; kind.dispatchEvent(new Event('change')); }}"
+    ));
+    browser.wait(&format!("!document.querySelector('[name={kind}]').disabled && !document.querySelector('[name={kind}]').closest('label').hidden"));
+    browser.is_accessible();
+    choose(browser);
+    browser.js("document.querySelector('.hand-in [type=submit]').focus()");
+    browser.enter();
+    browser.wait("document.querySelector('.build .phases li')");
+    is(browser, "succeeded");
+    browser.wait("document.querySelector('.build-log .status').dataset.how === 'done'");
+    let log = browser.js(SHOWN).to_string();
+    assert!(log.contains(&format!("\"from a {kind}\"")), "{log}");
+    assert!(browser.js("document.querySelector('h1').textContent").as_str().unwrap().contains(project));
+}
+
+#[test]
+fn an_archive_and_a_workspace_are_built_as_a_folder_is() {
+    let Some(mut browser) = Browser::start() else { return };
+    let server = Server::start();
+    let file = |kind: &str| {
+        format!("artifact = 'out'\n[[phase]]\nname = 'build'\nrun = 'echo from a {kind}; test -x run.sh && ./run.sh'\n")
+    };
+    let folder =
+        project(&server, "packed", &[("pinfold.toml", &file("archive")), ("run.sh", "#!/bin/sh\necho 1 > out\n")]);
+    fs::set_permissions(folder.join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    open(&mut browser, &server);
+    for (name, compressed) in [("packed.tar", "-cf"), ("packed.tgz", "-czf")] {
+        let archive = server.home.scratch.path(name);
+        let packed = Command::new("tar").arg(compressed).arg(&archive).arg("-C").arg(&folder).arg(".").status();
+        assert!(packed.unwrap().success());
+        hand_in_as(&mut browser, name, "archive", |browser| browser.choose("input[name=archive]", &archive));
+    }
+
+    let headers = format!("Authorization: Bearer {TOKEN}\r\nContent-Type: application/octet-stream\r\n");
+    let json = headers.replace("octet-stream", "json");
+    assert_eq!(server.ask("PUT /v1/workspaces/kept", &json, "{}").0, 201);
+    for (path, content) in [
+        ("pinfold.toml", file("workspace").replace("test -x run.sh && ./", "sh ")),
+        ("run.sh", "echo 2 > out\n".into()),
+    ] {
+        assert_eq!(
+            server.ask(&format!("PUT /v1/workspaces/kept/files/content?path={path}"), &headers, &content).0,
+            204
+        );
+    }
+    hand_in_as(&mut browser, "from-kept", "workspace", |browser| {
+        browser.wait("document.querySelector('[name=workspace]').value === 'kept'");
+    });
+    let made = browser.js(
+        "fetch(`/v1/builds/${location.hash.split('/').at(-1)}/artifact/content?path=out`).then((answer) => answer.text())",
+    );
+    assert_eq!(made, "2\n");
+    // What is no archive is refused with a word, and the form stays as it is.
+    let broken = server.home.scratch.path("broken.tar");
+    fs::write(&broken, "no archive at all").unwrap();
+    browser.js("location.hash = '#/builds'");
+    browser.wait("document.querySelector('.hand-in')");
+    browser.js("document.querySelector('[name=project]').select()");
+    browser.type_in("broken");
+    browser.js(
+        "{ const kind = document.querySelector('[name=kind]'); kind.value = 'archive'; kind.dispatchEvent(new Event('change')); }",
+    );
+    browser.choose("input[name=archive]", &broken);
+    browser.js("document.querySelector('.hand-in [type=submit]').focus()");
+    browser.enter();
+    browser.wait("document.querySelector('#alerts')?.textContent.includes('archive')");
+    assert_eq!(
+        browser.js("[location.hash, document.querySelector('[name=project]').value]"),
+        json!(["#/builds", "broken"])
+    );
     assert!(browser.wrong.is_empty(), "{:#?}", browser.wrong);
     drop(browser);
     server.stop();

@@ -31,8 +31,8 @@ fn with(id: &str) -> (&'static str, Option<(&'static str, Vec<u8>)>) {
         "listSandboxes" | "listWorkspaces" | "listLanguages" | "showSandbox" | "stopSandbox" | "logs"
         | "followLogs" | "listTerminals" | "showTerminal" | "closeTerminal" | "interruptTerminal"
         | "terminalScreen" | "attach" | "listFiles" | "downloadArchive" | "showWorkspace" | "removeWorkspace"
-        | "listProjects" | "listBuilds" | "showBuild" | "cancelBuild" | "retryBuild" | "buildLogs"
-        | "followBuildLogs" | "showArtifact" | "downloadArtifact" | "listPreviews" | "revokePreview"
+        | "listProjects" | "removeProject" | "listBuilds" | "showBuild" | "cancelBuild" | "retryBuild"
+        | "buildLogs" | "followBuildLogs" | "showArtifact" | "downloadArtifact" | "listPreviews" | "revokePreview"
         | "listCheckpoints" | "showCheckpoint" | "removeCheckpoint" | "compact" | "diff" => ("", None),
         other => panic!("say what `{other}` takes, so that it is tried as another owner"),
     }
@@ -63,6 +63,7 @@ fn requests(server: &Server, has: &Has) -> Vec<(String, Request)> {
         ("checkpoint", checkpoint.as_str()),
         ("build", build.as_str()),
         ("preview", preview.as_str()),
+        ("project", "mine"),
     ];
     let all = server.operations().into_iter().map(|(id, ..)| {
         let (rest, body) = with(&id);

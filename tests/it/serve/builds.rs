@@ -82,6 +82,10 @@ pub(super) fn routes(server: &Server) {
     }
     server.send(&ask("build", &[], "?project=site").json(&json!({"files": []}))).problem(422, "project_file");
     server.send(&ask("build", &[], "?project=site").json(&json!({"workspace": "none"}))).problem(404, "not_found");
+    let project = [("project", "site")];
+    server.send(&ask("removeProject", &project, "")).expect(204);
+    server.send(&ask("removeProject", &project, "")).problem(404, "not_found");
+    server.send(&ask("showBuild", &of, "")).problem(404, "not_found");
 }
 
 #[test]

@@ -11,14 +11,14 @@ use std::process::Child;
 use std::sync::mpsc::Receiver;
 
 /// One more server of another one's directories.
-struct Another {
+pub(super) struct Another {
     child: Child,
-    address: Address,
+    pub(super) address: Address,
     journal: Receiver<Value>,
 }
 
 impl Server {
-    fn another(&self, args: &[&str]) -> Another {
+    pub(super) fn another(&self, args: &[&str]) -> Another {
         let tokens = self.home.scratch.path("tokens");
         let with = ["serve", "--listen", "127.0.0.1:0", "--token-file", tokens.to_str().unwrap()];
         let (child, journal) = started(self.home.pinfold(&[&with, args].concat()));
@@ -32,7 +32,7 @@ impl Another {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn stop(mut self) {
+    pub(super) fn stop(mut self) {
         self.signal(Signal::TERM);
         line(&self.journal, "ended");
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
@@ -178,6 +178,25 @@ fn what_an_owner_may_have_is_counted_over_all_servers() {
         let kind = path.rsplit_once('/').unwrap().1;
         assert_eq!(listed[kind].as_array().unwrap().len(), 3, "{listed}");
     }
+    second.stop();
+    first.stop();
+}
+
+#[test]
+fn a_retry_has_as_many_attempts_as_the_server_grants_that_takes_it_in() {
+    let first = Server::start(&[]);
+    let second = first.another(&["--attempts", "5"]);
+    let old = hand_in(&first.address, "p", &phase("echo made > out"));
+    eventually("it is built", || show(&second.address, &old)["state"] == "succeeded");
+    assert_eq!(show(&second.address, &old)["attempts"], 2);
+    let retry = |address: &Address| {
+        let again =
+            address.send(&Request::new("POST", &format!("/v1/builds/{old}/retry")).token(ANN)).expect(200).json();
+        (again["attempt"].clone(), again["attempts"].clone())
+    };
+    let (new, asked) = (retry(&second.address), retry(&first.address));
+    assert_eq!((new.1, asked.1), (json!(5), json!(2)));
+    assert_eq!((new.0, asked.0), (json!(0), json!(0)));
     second.stop();
     first.stop();
 }
