@@ -17,6 +17,7 @@ const TTL: u64 = 31_622_400;
 #[serde(deny_unknown_fields)]
 pub(super) struct Save {
     /// Its id; random, if it is left out.
+    #[serde(default)]
     #[schemars(schema_with = "schema::id")]
     id: Option<String>,
     /// A number of the caller's; that of the checkpoint before and one, if it is left out.

@@ -139,6 +139,18 @@ fn whoever_hangs_up_ends_the_command_and_frees_its_place() {
 }
 
 #[test]
+fn whoever_takes_nothing_is_let_go_with_the_command() {
+    let server = Server::start(&["--output", "1G"]);
+    let flood = json!({"command": ["yes"], "limits": {"wall_ms": 600_000, "output_bytes": 1 << 30}});
+    let mut stream = events(&server, server.operation("runEvents", &[], "").json(&flood), None);
+    next(&mut stream).unwrap();
+    // Far more than any buffer holds is to come, and nobody reads on.
+    until("it is given up", || metric(&server, "pinfold_commands") == "0");
+    assert!(rest(&mut stream).iter().all(|(_, event, _)| event == "stdout"), "no result");
+    server.stop();
+}
+
+#[test]
 fn a_server_that_ends_waits_for_what_is_followed_and_a_token_that_is_withdrawn_ends_it() {
     let server = Server::start(&[]);
     server.sandbox("box");
