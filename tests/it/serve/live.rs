@@ -99,6 +99,10 @@ fn no_command_is_followed_past_its_limits() {
         let counted = (&result["stdout_bytes"], &result["stdout_truncated"], &result["stderr_truncated"]);
         assert_eq!(counted, (&json!(1_000_000), &json!(true), &json!(false)), "{result}");
     }
+    // What was still in the pipe when the command ended is told and counted as well.
+    let quick = rest(&mut exec(&server, &shell("head -c 60000 /dev/zero | tr '\\0' a")));
+    let told = quick.iter().filter_map(|(_, _, data)| data["content"].as_str()).map(str::len).sum::<usize>();
+    assert_eq!((told, &quick.last().unwrap().2["stdout_bytes"]), (60_000, &json!(60_000)));
     let late = json!({"command": ["sleep", "1000"], "limits": {"wall_ms": 300}});
     for mut stream in [exec(&server, &late), run(&late)] {
         assert_eq!(next(&mut stream).unwrap().2["status"], "timed_out");
