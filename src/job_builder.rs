@@ -177,7 +177,7 @@ impl JobBuilder {
             let index = job.mounts.len();
             let source = absolute(&format!("mounts[{index}].source"), source)?;
             let target = absolute(&format!("mounts[{index}].target"), target)?;
-            job.mounts.push(Mount { source, target, writable });
+            job.mounts.push(Mount { source, target, writable, as_owner: false });
             Ok(())
         })
     }

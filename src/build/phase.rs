@@ -113,7 +113,9 @@ impl Stage<'_> {
             let source = self.builds.place().cache(&build.owner, &cache.name)?;
             let source = source.to_str().ok_or_else(|| invalid("its caches' path is not UTF-8".to_owned()))?;
             let source = AbsolutePath::try_from(source).map_err(|error| invalid(error.to_string()))?;
-            job.mounts.push(Mount { source, target: cache.path.clone(), writable: cache.writable });
+            let (target, writable) = (cache.path.clone(), cache.writable);
+            // What one phase wrote is its owner's alone, unless that phase said otherwise.
+            job.mounts.push(Mount { source, target, writable, as_owner: true });
         }
         job.network = phase.network.clone();
         job.limits = phase.limits.clone();

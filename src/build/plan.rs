@@ -270,7 +270,7 @@ mod tests {
             assert!(all.is_within(&host) && !all.is_within(&usual) && !all.is_within(&fetched), "{more}");
         }
         let opt = || "/opt".try_into().unwrap();
-        let mounts = vec![Mount { source: opt(), target: opt(), writable: false }];
+        let mounts = vec![Mount { source: opt(), target: opt(), writable: false, as_owner: false }];
         let mounted = Policy { mounts, ..Policy::default() };
         let plan = plan(&phase(""), &mounted).unwrap();
         assert!(plan.is_within(&mounted) && !plan.is_within(&usual));

@@ -107,7 +107,7 @@ pub(crate) fn mount(text: &str, writable: bool) -> Result<Mount, String> {
         Some(target) => target,
         None => utf8(&as_written(Path::new(source))?)?,
     };
-    Ok(Mount { source: existing(Path::new(source))?, target: absolute(target)?, writable })
+    Ok(Mount { source: existing(Path::new(source))?, target: absolute(target)?, writable, as_owner: false })
 }
 
 /// An existing path of the host, absolute and without links.

@@ -94,7 +94,7 @@ impl CodeConfig {
             {
                 return Err(format!("mount_paths: `{target}` would hide `{taken}`"));
             }
-            mounts.push(Mount { source, target, writable });
+            mounts.push(Mount { source, target, writable, as_owner: false });
         }
         Ok(mounts)
     }

@@ -16,7 +16,7 @@ impl View {
                 let source = directory.canonicalize().map_err(|error| format!("`{}`: {error}", directory.display()))?;
                 let (source, target) = (absolute(&source)?, absolute(&directory)?);
                 if !job.mounts.iter().any(|mount| mount.target == target) {
-                    job.mounts.push(Mount { source, target, writable: false });
+                    job.mounts.push(Mount { source, target, writable: false, as_owner: false });
                 }
             }
             for directory in view.path {

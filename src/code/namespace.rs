@@ -280,5 +280,5 @@ fn mount(source: String, target: String) -> Result<Mount, CodeError> {
     let told = |error: InvalidValue| invalid("mounts", &error);
     let (source, target) =
         (AbsolutePath::try_from(source).map_err(told)?, AbsolutePath::try_from(target).map_err(told)?);
-    Ok(Mount { source, target, writable: false })
+    Ok(Mount { source, target, writable: false, as_owner: false })
 }

@@ -135,7 +135,7 @@ impl Config {
             let path = self.store()?.shared()?.display().to_string();
             let source =
                 AbsolutePath::try_from(path).map_err(|error| Error::invalid("`state_dir`", error.to_string()))?;
-            job.mounts.push(Mount { source, target: at, writable });
+            job.mounts.push(Mount { source, target: at, writable, as_owner: false });
         }
         Ok(Spec::default().like(job))
     }

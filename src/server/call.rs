@@ -65,6 +65,11 @@ impl Call {
         self.shared.ended_for(self.token).await;
     }
 
+    /// Returns when the token that it was asked with is withdrawn.
+    pub(super) async fn withdrawn(&self) {
+        self.shared.withdrawn(self.token).await;
+    }
+
     /// What the path has in the place of `{name}`.
     pub(super) fn parameter(&self, name: &str) -> &str {
         self.parameters.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)

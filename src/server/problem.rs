@@ -120,11 +120,9 @@ impl Problem {
         self
     }
 
-    /// The answer to the request of this number.
-    pub(super) fn respond(self, request: Option<&str>) -> Response {
-        let retry = self.status == StatusCode::SERVICE_UNAVAILABLE;
-        let unknown = self.status == StatusCode::UNAUTHORIZED;
-        let json = ProblemJson {
+    /// As JSON, in the answer to the request of this number.
+    pub(super) fn json(self, request: Option<&str>) -> ProblemJson {
+        ProblemJson {
             r#type: format!("urn:pinfold:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Problem").to_owned(),
             status: self.status.as_u16(),
@@ -133,10 +131,18 @@ impl Problem {
             hint: self.hint,
             field: self.field.map(String::from),
             request: request.map(str::to_owned),
-        };
+        }
+    }
+
+    /// The answer to the request of this number.
+    pub(super) fn respond(self, request: Option<&str>) -> Response {
+        let status = self.status;
+        let retry = status == StatusCode::SERVICE_UNAVAILABLE;
+        let unknown = status == StatusCode::UNAUTHORIZED;
+        let json = self.json(request);
         let body = serde_json::to_vec(&json).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
-        let mut response = (self.status, [(header::CONTENT_TYPE, kind)], body).into_response();
+        let mut response = (status, [(header::CONTENT_TYPE, kind)], body).into_response();
         if retry {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -6,6 +6,9 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+/// What an id looks like.
+const ID: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$";
+
 /// All shapes that are named so far.
 #[derive(Debug)]
 pub(super) struct Schemas(SchemaGenerator);
@@ -27,9 +30,10 @@ impl Schemas {
     /// What a path has in braces.
     pub(super) fn path_parameters(&self, path: &str) -> Vec<Value> {
         let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-        let plain = json!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"});
+        let plain = json!({"type": "string", "pattern": ID});
         let text = json!({"type": "string", "minLength": 1, "maxLength": 200});
-        let schema = |name: &str| if name == "workspace" { text.clone() } else { plain.clone() };
+        let is_text = |name: &str| ["workspace", "holder", "thread"].contains(&name);
+        let schema = |name: &str| if is_text(name) { text.clone() } else { plain.clone() };
         names.map(|name| json!({"name": name, "in": "path", "required": true, "schema": schema(name)})).collect()
     }
 
@@ -176,6 +180,16 @@ pub(super) fn outcome(generator: &mut SchemaGenerator) -> Schema {
                 "properties": {"code": {"type": "string"}, "message": {"type": "string"}, "hint": {"type": ["string", "null"]}}}]},
         },
     }))
+}
+
+/// An id, if there is one.
+pub(super) fn id(_: &mut SchemaGenerator) -> Schema {
+    schema(json!({"anyOf": [{"type": "string", "pattern": ID}, {"type": "null"}]}))
+}
+
+/// One word of several that the documentation has.
+pub(super) fn word(_: &mut SchemaGenerator) -> Schema {
+    schema(json!({"type": "string"}))
 }
 
 /// An object whose fields the documentation has.

@@ -118,13 +118,25 @@ impl Owner {
 
     /// The whole id of a workspace, which is one of this owner's whatever is given.
     pub(super) fn workspace(&self, given: &str) -> Result<String, Problem> {
-        let is_plain = !given.chars().any(char::is_control) && ![".", ".."].contains(&given);
-        if given.is_empty() || given.chars().count() > 200 || !is_plain {
-            let words =
-                "a workspace's id has 1 to 200 characters and no control characters, and is neither `.` nor `..`";
-            return Err(Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid_name", words));
-        }
+        plain("a workspace's id", given)?;
         Ok(format!("{}{given}", self.workspaces))
+    }
+
+    /// The whole name of a holder of workspaces, which is one of this owner's whatever is given. Holders are no workspaces, so
+    /// that both may begin alike.
+    pub(super) fn holder(&self, given: &str) -> Result<String, Problem> {
+        plain("a holder's name", given)?;
+        Ok(format!("{}{given}", self.workspaces))
+    }
+
+    /// The name that the owner knows, of a holder of theirs.
+    pub(super) fn own_holder<'n>(&self, name: &'n str) -> Option<&'n str> {
+        self.own_workspace(name)
+    }
+
+    /// Where this owner's threads of checkpoints are, and nobody else's.
+    pub(super) fn threads(&self, state: &Path) -> PathBuf {
+        state.join("threads").join(&self.builds)
     }
 
     /// The id that the owner knows, of a workspace of theirs.
@@ -136,6 +148,16 @@ impl Owner {
     pub(super) fn as_named(&self, text: &str) -> String {
         text.replace(&format!("`{}", self.sandboxes), "`").replace(&format!("`{}", self.workspaces), "`")
     }
+}
+
+/// Refuses a text that can be no name.
+pub(super) fn plain(what: &str, given: &str) -> Result<(), Problem> {
+    let is_plain = !given.chars().any(char::is_control) && ![".", ".."].contains(&given);
+    if given.is_empty() || given.chars().count() > 200 || !is_plain {
+        let words = format!("{what} has 1 to 200 characters and no control characters, and is neither `.` nor `..`");
+        return Err(Problem::new(axum::http::StatusCode::BAD_REQUEST, "invalid_name", words));
+    }
+    Ok(())
 }
 
 /// Who may ask: tokens, and the owners that they are of.
@@ -235,11 +257,16 @@ impl Shared {
 
     /// Returns when the token of this number is withdrawn, or the server begins to end.
     pub(super) async fn ended_for(&self, token: usize) {
-        let mut roll = self.roll.subscribe();
         tokio::select! {
-            _withdrawn = roll.wait_for(|roll| roll.owner_of(token).is_none()) => {}
+            () = self.withdrawn(token) => {}
             () = self.draining() => {}
         }
+    }
+
+    /// Returns when the token of this number is withdrawn.
+    pub(super) async fn withdrawn(&self, token: usize) {
+        let mut roll = self.roll.subscribe();
+        let _server_is_gone = roll.wait_for(|roll| roll.owner_of(token).is_none()).await;
     }
 
     /// Returns when the server begins to end.

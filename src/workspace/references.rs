@@ -58,6 +58,21 @@ impl Store {
         Ok(())
     }
 
+    /// Removes a workspace with its files as [`remove`](Self::remove) does without `force`, but that the references of holders
+    /// of whom `gives_up` says so go with it. Nothing is removed while another one refers to it.
+    ///
+    /// # Errors
+    /// As there; [`Error::ReferencesHeld`] names those who keep it.
+    pub fn remove_if_given_up(&self, id: &str, gives_up: impl Fn(&str) -> bool) -> Result<(), Error> {
+        self.remove_by(&Key::of(id)?, id, |record| {
+            let holders: Vec<_> = record?.holders.iter().filter(|holder| !gives_up(holder)).cloned().collect();
+            match holders.is_empty() {
+                true => Ok(()),
+                false => Err(Error::ReferencesHeld { id: id.to_owned(), holders }),
+            }
+        })
+    }
+
     /// The id of the workspace that `holder` refers to. Changes nothing.
     ///
     /// # Errors

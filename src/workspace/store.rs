@@ -283,7 +283,7 @@ impl Store {
         workspaces.find(key)?.ok_or_else(|| Error::not_found(id))
     }
 
-    fn remove_by(
+    pub(super) fn remove_by(
         &self,
         key: &Key,
         id: &str,

@@ -1,6 +1,7 @@
 //! Builds: a queue that loses nothing and does nothing twice, what a build may do, and what it leaves.
 
 pub(crate) mod crash; // SIGKILL of workers, stopped workers
+mod granted; // time, size, networks and caches
 mod owners; // nothing of one owner's is in reach of another
 mod previews; // what a project shows, and the secrets by which it can be seen
 pub(crate) mod projects; // real projects from an empty checkout

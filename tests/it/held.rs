@@ -106,7 +106,7 @@ impl Home {
     /// What of sandboxes is still there: processes, cgroups, slots, and all of the runtime directory but logs.
     pub(crate) fn left(&self) -> Vec<String> {
         let mut left = leftovers(&self.scratch, self.uids());
-        let stays = ["/workspaces", "/builds", "/server.previews", "/server.ended"];
+        let stays = ["/workspaces", "/builds", "/threads", "/server.previews", "/server.ended"];
         left.retain(|left| stays.iter().all(|name| !left.ends_with(name)));
         let files = fs::read_dir(self.runtime()).into_iter().flatten().flatten();
         left.extend(files.filter(|file| file.file_name() != "logs").map(|file| file.path().display().to_string()));

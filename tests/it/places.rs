@@ -2,7 +2,7 @@
 
 use crate::sandbox::{Job, Scratch, unconfined};
 use crate::support::{host_cannot, is_root, probe};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -108,6 +108,27 @@ fn a_mount_is_read_only_unless_it_is_asked_for() {
     assert_eq!(fs::read_to_string(scratch.path("source/there")).unwrap(), "keptx");
     let (new, dir) = (fs::metadata(scratch.path("source/new")).unwrap(), fs::metadata(&source).unwrap());
     assert_eq!((new.uid(), new.gid()), (dir.uid(), dir.gid()));
+}
+
+#[test]
+fn what_its_owner_alone_may_read_is_read_as_the_owner_where_that_is_asked_for() {
+    let scratch = Scratch::new();
+    let source = scratch.dir("source");
+    let file = scratch.file("source/own", "kept");
+    for (path, mode) in [(&source, 0o700), (&file, 0o600)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let asked = ["read /m/own", "append /m/own", "chmod /m/own", "create /m/new"];
+    let run = |more: Value| {
+        let mut mount = json!({"source": source, "target": "/m"});
+        mount.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Job::probe("file", &asked).with("mounts", json!([mount])).run().lines()
+    };
+    assert_eq!(run(json!({"as_owner": true})), ["ok", EROFS, EROFS, EROFS]);
+    // Nobody reads it unasked where a sandbox is somebody else.
+    let unasked = run(json!({}));
+    assert_eq!(unasked[0] == "ok", !is_root(), "{unasked:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
 }
 
 #[test]

@@ -6,7 +6,9 @@ mod builds; // builds: handed in, followed, cancelled, done again, and the worke
 mod client; // one who speaks HTTP, well or badly
 mod crash; // SIGKILL of servers while builds run
 mod events; // the log as it comes, cut and taken up again
+mod holders; // who refers to workspaces
 mod life; // sockets, the token, service managers, the end
+mod live; // commands that are followed while they run
 mod many; // several servers of one directory
 mod openapi; // the description, and a program that tries all that it says
 mod previews; // what builds made, at origins of their own
@@ -14,6 +16,7 @@ mod reload; // the token file read anew
 mod room; // what an owner's builds may hold
 mod routes; // each route once
 mod socket; // a terminal over a WebSocket
+mod threads; // checkpoints without files, and what is kept of those with files
 
 use self::client::{Address, Request, Response};
 use crate::held::Home;

@@ -343,4 +343,7 @@ pub struct Mount {
     /// Whether it may be written to.
     #[serde(default)]
     pub writable: bool,
+    /// Whether the command may read in it what its owner may, also when root runs the sandbox. What is writable is so anyway.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_owner: bool,
 }

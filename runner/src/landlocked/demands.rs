@@ -96,7 +96,14 @@ fn check_places(job: &Job, has_own_uid: bool) -> Result<(), Failure> {
                 "source and target must be the same: paths are the host's here",
             );
         }
-        check_place(&format!("mounts[{index}]"), source, mount.writable, has_own_uid)?;
+        let field = format!("mounts[{index}]");
+        check_place(&field, source, mount.writable, has_own_uid)?;
+        if mount.as_owner && has_own_uid {
+            return refuse(
+                format!("`{field}` can't be read as its owner by a sandbox of root's"),
+                "the command has a uid of its own: leave `as_owner` out, or start Pinfold as the owner",
+            );
+        }
     }
     Ok(())
 }

@@ -67,7 +67,8 @@ pub(crate) fn below_writable<'a>(job: &'a Job, path: &'a str) -> Option<(&'a str
 }
 
 /// Opens everything that the job names on the host. `mapped_to` is the sandbox's uid on the host when root runs it: a
-/// writable tree is then idmapped, so that what the command makes there belongs to the tree's owner.
+/// writable tree is then idmapped, so that what the command makes there belongs to the tree's owner, and one that it reads as
+/// its owner does.
 pub(crate) fn caller_trees(job: &Job, mapped_to: Option<u32>) -> Result<Vec<Tree>, StepError> {
     let mut trees = Vec::new();
     if let Root::Path(path) = &job.root {
@@ -88,7 +89,7 @@ pub(crate) fn caller_trees(job: &Job, mapped_to: Option<u32>) -> Result<Vec<Tree
         let attributes = if wanted.writable { WRITABLE } else { READ_ONLY };
         let (source, target) = (wanted.source.as_str(), wanted.target.as_str());
         let tree = Tree::open_named(job, source, target, attributes, Step::OpenSource)?;
-        if wanted.writable {
+        if wanted.writable || wanted.as_owner {
             keep_owner(&tree, wanted.source.as_str(), mapped_to)?;
         }
         trees.push(tree);

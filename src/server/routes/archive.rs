@@ -60,13 +60,21 @@ async fn download(call: Call, which: Which, _: Nothing) -> Result<Whole<Tar>, Pr
 
 /// What is at a path, as an archive that is made while it is sent.
 pub(super) fn packed(tree: Tree, path: PathBuf, share: Share) -> Result<Whole<Tar>, Problem> {
+    tar(share, move |writer| Ok(tree.pack(&path, "", writer, &mut |_: &Report| {}).map(drop)?))
+}
+
+/// An archive that `work` makes while it is sent, and what is held as long.
+pub(super) fn tar(
+    claims: impl Send + 'static,
+    work: impl FnOnce(&mut BodyWriter) -> Result<(), Problem> + Send + 'static,
+) -> Result<Whole<Tar>, Problem> {
     let (mut writer, body) = BodyWriter::new();
     // A thread of its own: a client may take its time.
     let thread = std::thread::Builder::new().name("pack".to_owned());
     let packing = move || {
-        let packed = tree.pack(&path, "", &mut writer, &mut |_: &Report| {});
-        writer.finish(packed.map(drop).map_err(Problem::from));
-        drop(share);
+        let packed = work(&mut writer);
+        writer.finish(packed);
+        drop(claims);
     };
     thread.spawn(packing).map_err(|error| Problem::ours("io", error.to_string()))?;
     let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));

@@ -1,5 +1,7 @@
 //! Checkpoints of workspaces: a way back, and a way aside.
 
+use super::file::base64;
+use super::saving::{Save, Which};
 use super::workspaces::room;
 use crate::server::answer::{Data, Done};
 use crate::server::api::{About, Api};
@@ -8,30 +10,20 @@ use crate::server::call::Call;
 use crate::server::problem::Problem;
 use crate::server::schema;
 use axum::http::{Method, StatusCode};
-use pinfold::checkpoint::{Checkpoint, Filter, New};
-use pinfold::workspace::Saved;
+use pinfold::checkpoint::Checkpoint;
+use pinfold::workspace::{Mechanism, Saved};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// How many changes are told of.
 const MOST: usize = 10_000;
-/// The most that a label may have, in characters, and how many there may be.
-const LABELS: (usize, usize) = (200, 32);
 
 const ALL: &str = "/v1/workspaces/{workspace}/checkpoints";
 const ONE: &str = "/v1/workspaces/{workspace}/checkpoints/{checkpoint}";
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Save {
-    /// Words to know it by.
-    #[serde(default)]
-    labels: Vec<String>,
-    /// Anything of the caller's that comes back with it.
-    #[serde(default)]
-    state: Value,
-}
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +59,9 @@ struct Told {
     #[schemars(schema_with = "schema::object")]
     #[serde(skip_serializing_if = "Option::is_none")]
     saved_before: Option<Checkpoint>,
+    /// By what the files are kept apart from those of checkpoints: `overlay` or `copy`.
+    #[schemars(schema_with = "schema::word")]
+    mechanism: Mechanism,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -79,9 +74,13 @@ struct One {
 
 #[derive(Debug, Serialize, JsonSchema)]
 struct All {
-    /// The newest first.
+    /// The newest first, unless the oldest were asked for.
     #[schemars(schema_with = "schema::objects")]
     checkpoints: Vec<Checkpoint>,
+    /// How many are kept; above, the oldest go.
+    keep: Option<u64>,
+    /// How long each is kept.
+    ttl_seconds: Option<u64>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -99,8 +98,10 @@ struct Changes {
 
 #[derive(Debug, Serialize, JsonSchema)]
 struct Change {
-    /// Relative to /workspace.
+    /// Relative to /workspace; what is not UTF-8 is replaced, and `path_base64` has the bytes.
     path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
     /// added, removed or changed
     change: String,
     is_directory: bool,
@@ -122,24 +123,29 @@ pub(in crate::server) fn add(api: &mut Api) {
 }
 
 fn told(saved: Saved) -> Data<Told> {
-    Data(Told { checkpoint: saved.checkpoint, saved_before: saved.automatic })
+    Data(Told { checkpoint: saved.checkpoint, saved_before: saved.automatic, mechanism: saved.mechanism })
 }
 
-async fn list(call: Call, _: NoQuery, _: Nothing) -> Result<Data<All>, Problem> {
-    let id = call.workspace()?;
-    let all = call.blocking(move |shared, _| Ok(shared.store.checkpoints(&id).list(Filter::default())?));
-    Ok(Data(All { checkpoints: all.await? }))
+async fn list(call: Call, which: Which, _: Nothing) -> Result<Data<All>, Problem> {
+    let (id, filter) = (call.workspace()?, which.filter()?);
+    call.blocking(move |shared, _| {
+        let checkpoints = shared.store.checkpoints(&id);
+        let kept = checkpoints.retention()?;
+        let ttl_seconds = kept.ttl_ms.map(|ttl| ttl / 1000);
+        Ok(Data(All { checkpoints: checkpoints.list(filter)?, keep: kept.most, ttl_seconds }))
+    })
+    .await
 }
 
 async fn save(call: Call, _: NoQuery, Json(save): Json<Save>) -> Result<Data<Told>, Problem> {
-    let id = call.workspace()?;
-    let (longest, most) = LABELS;
-    if save.labels.len() > most || save.labels.iter().any(|label| label.chars().count() > longest) {
-        let words = format!("there may be {most} labels, of {longest} characters each");
-        return Err(Problem::invalid(words).at("labels"));
-    }
-    let new = New { labels: save.labels.into_iter().collect(), state: save.state, ..New::default() };
-    call.blocking(move |shared, _| Ok(told(shared.sandboxes.save(&shared.store, &id, &new, None)?))).await
+    let (id, keep) = (call.workspace()?, save.keep()?);
+    let new = save.checkpoint()?;
+    call.blocking(move |shared, _| {
+        let before = || shared.store.checkpoints(&id).retention();
+        let retention = keep.map(|keep| before().map(|before| keep.within(before))).transpose()?;
+        Ok(told(shared.sandboxes.save(&shared.store, &id, &new, retention)?))
+    })
+    .await
 }
 
 async fn show(call: Call, _: NoQuery, _: Nothing) -> Result<Data<One>, Problem> {
@@ -189,6 +195,7 @@ async fn diff(call: Call, between: Between, _: Nothing) -> Result<Data<Changes>,
         let more = found.len() > MOST;
         let change = |change: pinfold::workspace::Change| Change {
             path: String::from_utf8_lossy(&change.path).into_owned(),
+            path_base64: base64(Path::new(OsStr::from_bytes(&change.path))),
             change: serde_json::to_value(change.difference)
                 .ok()
                 .and_then(|word| Some(word.as_str()?.to_owned()))

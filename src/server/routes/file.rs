@@ -99,6 +99,45 @@ struct Directory {
     path: String,
 }
 
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Permissions {
+    /// Relative to /workspace.
+    path: String,
+    /// The nine permission bits, as a number: 493 is 0o755.
+    #[schemars(range(min = 0, max = 511))]
+    mode: u32,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LinesOf {
+    /// Relative to /workspace.
+    path: Option<String>,
+    /// The same as base64, where it is not UTF-8.
+    path_base64: Option<String>,
+    /// Only lines after so many.
+    #[serde(default)]
+    after: u64,
+    /// At most so many lines (1000, if it is left out).
+    #[schemars(range(min = 1, max = 100_000))]
+    limit: Option<u64>,
+}
+
+/// Lines of a file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Lines {
+    /// The lines with their ends.
+    #[schemars(schema_with = "schema::content")]
+    content: Content,
+    /// The number of the first one, from 1 on.
+    first: u64,
+    /// How many they are.
+    count: u64,
+    /// Whether there are more.
+    more: bool,
+}
+
 /// The bytes of a file.
 #[derive(Debug)]
 pub(super) struct FileBytes;
@@ -136,6 +175,9 @@ pub(in crate::server) fn add(api: &mut Api) {
     both!(api, Method::DELETE, "files", "deleteFile", "Remove a file or directory", delete);
     both!(api, Method::POST, "files/edit", "editFile", "Replace a text in a file", edit);
     both!(api, Method::POST, "files/rename", "renameFile", "Rename a file or directory", rename);
+    both!(api, Method::GET, "files/lines", "readLines", "Read lines of a file", lines);
+    both!(api, Method::POST, "files/mode", "setMode", "Set the permissions of a file or directory", set_mode);
+    both!(api, Method::POST, "files/clear", "clearFiles", "Remove all files", clear);
     both!(api, Method::POST, "files/directory", "makeDirectory", "Make a directory", make_directory);
 }
 
@@ -235,4 +277,24 @@ async fn make_directory(call: Call, _: NoQuery, Json(directory): Json<Directory>
         Ok(Done)
     })
     .await
+}
+
+async fn lines(call: Call, which: LinesOf, _: Nothing) -> Result<Data<Lines>, Problem> {
+    let path = path(which.path.as_deref(), which.path_base64.as_deref())?;
+    let limit = Problem::unless_within("limit", which.limit, 1..=100_000)?.unwrap_or(1000);
+    files(&call, false, move |opened| {
+        let read = opened.tree.read_lines(&path, which.after, limit)?;
+        Ok(Data(Lines { content: Content(read.bytes), first: read.first, count: read.count, more: !read.is_end }))
+    })
+    .await
+}
+
+async fn set_mode(call: Call, _: NoQuery, Json(permissions): Json<Permissions>) -> Result<Done, Problem> {
+    let Permissions { path, mode } = permissions;
+    Problem::unless_within("mode", Some(mode), 0..=0o777)?;
+    files(&call, true, move |opened| Ok(opened.tree.set_mode(&path, mode).map(|()| Done)?)).await
+}
+
+async fn clear(call: Call, _: NoQuery, _: Nothing) -> Result<Done, Problem> {
+    files(&call, true, move |opened| Ok(opened.tree.clear().map(|()| Done)?)).await
 }

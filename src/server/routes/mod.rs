@@ -9,12 +9,17 @@ mod checkpoints;
 mod code;
 mod file;
 mod files;
+mod holders;
+mod live;
 mod logs;
 mod place;
 mod previews;
 mod run;
 mod sandboxes;
+mod saving;
 mod terminals;
+mod threads;
+mod transfer;
 mod workspaces;
 
 use super::api::Api;
@@ -25,6 +30,7 @@ pub(super) fn table() -> Api {
     run::add(&mut api);
     code::add(&mut api);
     sandboxes::add(&mut api);
+    live::add(&mut api);
     logs::add(&mut api);
     terminals::add(&mut api);
     attach::add(&mut api);
@@ -32,7 +38,10 @@ pub(super) fn table() -> Api {
     file::add(&mut api);
     archive::add(&mut api);
     workspaces::add(&mut api);
+    holders::add(&mut api);
+    transfer::add(&mut api);
     checkpoints::add(&mut api);
+    threads::add(&mut api);
     builds::add(&mut api);
     build_logs::add(&mut api);
     artifacts::add(&mut api);

@@ -35,6 +35,22 @@ struct Start {
     ttl_seconds: Option<u64>,
 }
 
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Look {
+    /// Also what its workspace takes, for which every file is looked at.
+    #[serde(default)]
+    usage: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Stop {
+    /// Only if nobody has used it for so long.
+    #[schemars(range(min = 0, max = 31_622_400))]
+    idle_seconds: Option<u64>,
+}
+
 /// A sandbox.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Sandbox {
@@ -50,6 +66,16 @@ struct Sandbox {
     isolation: pinfold::Isolation,
     /// What it does and uses now; null where its keeper does not answer in time.
     stats: Option<Usage>,
+    /// What its workspace takes, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Taken>,
+}
+
+/// What files take.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Taken {
+    bytes: u64,
+    inodes: u64,
 }
 
 /// What a sandbox does and uses now.
@@ -82,7 +108,7 @@ struct All {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Exec {
+pub(super) struct Exec {
     /// The command and its arguments.
     #[schemars(length(min = 1))]
     command: Vec<String>,
@@ -126,6 +152,7 @@ impl Sandbox {
             workspace: record.workspace().and_then(|id| owner.own_workspace(id)).map(str::to_owned),
             created_ms: record.created_ms,
             isolation: record.isolation.clone(),
+            files: None,
             stats: stats.map(|stats| Usage {
                 uptime_ms: stats.uptime_ms,
                 idle_ms: stats.idle_ms,
@@ -209,15 +236,37 @@ fn room(shared: &Shared, owner: &Owner, name: &Name) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::CONFLICT, "limit", words).hint("stop one first"))
 }
 
-async fn show(call: Call, _: NoQuery, _: Nothing) -> Result<Data<Sandbox>, Problem> {
+async fn show(call: Call, look: Look, _: Nothing) -> Result<Data<Sandbox>, Problem> {
     let held = call.held().await?;
-    Ok(Data(call.blocking(move |_, owner| Sandbox::held(owner, &held)).await?))
+    call.blocking(move |_, owner| {
+        let mut sandbox = Sandbox::held(owner, &held)?;
+        if look.usage {
+            let usage = held.workspace_usage()?;
+            sandbox.files = Some(Taken { bytes: usage.bytes, inodes: usage.inodes });
+        }
+        Ok(Data(sandbox))
+    })
+    .await
 }
 
-async fn stop(call: Call, _: NoQuery, _: Nothing) -> Result<Done, Problem> {
+async fn stop(call: Call, stop: Stop, _: Nothing) -> Result<Done, Problem> {
     let name = call.owner.sandbox(call.parameter("sandbox"))?;
-    call.blocking(move |shared, _| Ok(shared.sandboxes.stop(name.as_str())?)).await?;
-    Ok(Done)
+    let idle = Problem::unless_within("idle_seconds", stop.idle_seconds, 0..=31_622_400)?.map(Duration::from_secs);
+    call.blocking(move |shared, _| {
+        let Some(idle) = idle else {
+            shared.sandboxes.stop(name.as_str())?;
+            return Ok(Done);
+        };
+        match shared.sandboxes.get(name.as_str()) {
+            Ok(held) if !held.stop_if_idle(idle)? => {
+                let words = "it is in use, or was used since";
+                Err(Problem::new(StatusCode::CONFLICT, "busy", words))
+            }
+            Ok(_) | Err(pinfold::held::Error::NotFound { .. }) => Ok(Done),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
 }
 
 async fn exec(call: Call, _: NoQuery, Json(exec): Json<Exec>) -> Result<Data<Ran>, Problem> {
@@ -233,7 +282,8 @@ async fn detach(call: Call, _: NoQuery, Json(exec): Json<Exec>) -> Result<Data<D
     Ok(Data(Detached { number: held.detach(job).await? }))
 }
 
-fn job(call: &Call, exec: Exec) -> Result<pinfold::Job, Problem> {
+/// The job of a command in a sandbox.
+pub(super) fn job(call: &Call, exec: Exec) -> Result<pinfold::Job, Problem> {
     let built = command(exec.command).build();
     let mut job = built.map_err(|error| Problem::invalid(error.to_string()).at("command"))?;
     job.stdin = exec.stdin;

@@ -33,12 +33,24 @@ struct Look {
     usage: bool,
 }
 
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Removing {
+    /// Also when holders refer to it, and with the sandboxes that work in it.
+    #[serde(default)]
+    force: bool,
+}
+
 /// A workspace.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Workspace {
     id: String,
     /// Whether it has checkpoints, or is ready for them.
     has_checkpoints: bool,
+    /// Who refers to it, so that it is not removed.
+    holders: Vec<String>,
+    /// How many more do that the operator of the server named.
+    operators_holders: usize,
     /// How much it may hold.
     max_bytes: Option<u64>,
     max_inodes: Option<u64>,
@@ -74,9 +86,12 @@ pub(in crate::server) fn add(api: &mut Api) {
 
 impl Workspace {
     fn of(owner: &Owner, info: &Info) -> Option<Self> {
+        let holders: Vec<_> = info.holders.iter().filter_map(|holder| owner.own_holder(holder)).collect();
         Some(Self {
             id: owner.own_workspace(&info.id)?.to_owned(),
             has_checkpoints: info.has_layers,
+            operators_holders: info.holders.len() - holders.len(),
+            holders: holders.into_iter().map(str::to_owned).collect(),
             max_bytes: info.quota.bytes,
             max_inodes: info.quota.inodes,
             bytes: None,
@@ -159,16 +174,39 @@ async fn show(call: Call, look: Look, _: Nothing) -> Result<Data<Workspace>, Pro
     .await
 }
 
-async fn remove(call: Call, _: NoQuery, _: Nothing) -> Result<Done, Problem> {
+async fn remove(call: Call, removing: Removing, _: Nothing) -> Result<Done, Problem> {
     let id = call.workspace()?;
     call.blocking(move |shared, owner| {
-        if let Some(held) = shared.sandboxes.in_workspace(shared.store.state(), &id)?.first() {
-            let name = owner.own_sandbox(held.name()).unwrap_or_default();
-            let words = format!("sandbox `{name}` works in it");
-            return Err(Problem::new(StatusCode::CONFLICT, "busy", words).hint("stop it first"));
+        for held in shared.sandboxes.in_workspace(shared.store.state(), &id)? {
+            match owner.own_sandbox(held.name()) {
+                Some(_) if removing.force => drop(held.stop()?),
+                name => {
+                    let words = format!("sandbox `{}` works in it", name.unwrap_or_default());
+                    return Err(Problem::new(StatusCode::CONFLICT, "busy", words).hint("stop it first"));
+                }
+            }
         }
-        shared.store.remove(&id, false)?;
-        Ok(Done)
+        let gives_up = |holder: &str| removing.force && owner.own_holder(holder).is_some();
+        match shared.store.remove_if_given_up(&id, gives_up) {
+            Err(Error::ReferencesHeld { holders, .. }) => Err(held_by(owner, &holders)),
+            removed => Ok(removed.map(|()| Done)?),
+        }
     })
     .await
+}
+
+/// Why it stays. Of holders that the operator named no more is told than how many they are.
+fn held_by(owner: &Owner, holders: &[String]) -> Problem {
+    let own: Vec<_> = holders.iter().filter_map(|holder| owner.own_holder(holder)).collect();
+    let others = holders.len() - own.len();
+    let mut all: Vec<_> = own.iter().map(|holder| format!("`{holder}`")).collect();
+    if others > 0 {
+        all.push(format!("{others} that the operator named"));
+    }
+    let words = format!("the workspace is held by {}", all.join(", "));
+    let problem = Problem::new(StatusCode::CONFLICT, "references_held", words);
+    match others {
+        0 => problem.hint("give the references up, or say `force=true`"),
+        _ => problem.hint("the operator gives those up"),
+    }
 }

@@ -9,21 +9,25 @@ fn with(id: &str) -> (&'static str, Option<(&'static str, Vec<u8>)>) {
     let json = |value: Value| Some(("application/json", value.to_string().into_bytes()));
     let raw = Some(("application/octet-stream", b"x".to_vec()));
     match id.trim_end_matches("OfSandbox").trim_end_matches("OfWorkspace") {
-        "run" | "exec" | "detach" => ("", json(json!({"command": ["true"]}))),
+        "run" | "runEvents" | "exec" | "execEvents" | "detach" => ("", json(json!({"command": ["true"]}))),
         "runCode" => ("", json(json!({"language": "bash", "code": "true"}))),
-        "startSandbox" | "openTerminal" | "createWorkspace" | "saveCheckpoint" | "rollback" => ("", json(json!({}))),
+        "startSandbox" | "openTerminal" | "createWorkspace" | "saveCheckpoint" | "saveState" | "rollback" => {
+            ("", json(json!({})))
+        }
         "runInTerminal" => ("", json(json!({"command": "true"}))),
         "typeIntoTerminal" => ("", json(json!({"input": "x"}))),
         "resizeTerminal" => ("", json(json!({"rows": 9, "columns": 9}))),
         "fork" => ("", json(json!({"to": "bobs-fork"}))),
         "writeFile" => ("?path=f", raw),
-        "readFile" | "stat" | "deleteFile" => ("?path=f", None),
+        "readFile" | "readLines" | "stat" | "deleteFile" => ("?path=f", None),
         "editFile" => ("", json(json!({"path": "f", "old": "secret", "new": "x"}))),
         "renameFile" => ("", json(json!({"from": "f", "to": "g"}))),
         "makeDirectory" => ("", json(json!({"path": "d"}))),
+        "setMode" => ("", json(json!({"path": "f", "mode": 511}))),
+        "diffStates" => ("?from=one&to=one", None),
         "findFiles" => ("?pattern=*", None),
         "searchFiles" => ("", json(json!({"pattern": "secret"}))),
-        "uploadArchive" => ("", Some(("application/x-tar", vec![0; 1024]))),
+        "uploadArchive" | "importWorkspace" => ("", Some(("application/x-tar", vec![0; 1024]))),
         "build" => ("?project=mine", json(json!({"workspace": "mine"}))),
         "buildArchive" => ("?project=mine", Some(("application/x-tar", vec![0; 1024]))),
         "openPreview" => ("", json(json!({"project": "mine"}))),
@@ -33,7 +37,9 @@ fn with(id: &str) -> (&'static str, Option<(&'static str, Vec<u8>)>) {
         | "terminalScreen" | "attach" | "listFiles" | "downloadArchive" | "showWorkspace" | "removeWorkspace"
         | "listProjects" | "removeProject" | "listBuilds" | "showBuild" | "cancelBuild" | "retryBuild"
         | "buildLogs" | "followBuildLogs" | "showArtifact" | "downloadArtifact" | "listPreviews" | "revokePreview"
-        | "listCheckpoints" | "showCheckpoint" | "removeCheckpoint" | "compact" | "diff" => ("", None),
+        | "listCheckpoints" | "showCheckpoint" | "removeCheckpoint" | "compact" | "diff" | "clearFiles"
+        | "exportWorkspace" | "addHolder" | "removeHolder" | "showHolder" | "listThreads" | "latestState"
+        | "removeThread" | "listStates" | "showState" | "removeState" | "rollbackThread" => ("", None),
         other => panic!("say what `{other}` takes, so that it is tried as another owner"),
     }
 }
@@ -61,6 +67,8 @@ fn requests(server: &Server, has: &Has) -> Vec<(String, Request)> {
         ("workspace", "mine"),
         ("terminal", "t"),
         ("checkpoint", checkpoint.as_str()),
+        ("holder", "mine"),
+        ("thread", "mine"),
         ("build", build.as_str()),
         ("preview", preview.as_str()),
         ("project", "mine"),
@@ -80,8 +88,8 @@ fn requests(server: &Server, has: &Has) -> Vec<(String, Request)> {
     all.collect()
 }
 
-/// What Ann has: a sandbox with a terminal, and a workspace with a checkpoint, each with a file; a build, and a preview of what
-/// it made.
+/// What Ann has: a sandbox with a terminal, and a workspace with a checkpoint and a holder, each with a file; a thread; a build,
+/// and a preview of what it made.
 fn prepared(server: &Server) -> Has {
     server.sandbox("mine");
     let terminal = server.operation("openTerminal", &[("sandbox", "mine"), ("terminal", "t")], "");
@@ -93,6 +101,9 @@ fn prepared(server: &Server) -> Has {
         server.send(&request.body("application/octet-stream", "secret")).expect(204);
     }
     let saved = server.send(&server.operation("saveCheckpoint", &workspace, "").json(&json!({}))).expect(200).json();
+    server.send(&server.operation("addHolder", &[("workspace", "mine"), ("holder", "mine")], "")).expect(204);
+    let state = json!({"id": "one", "state": "secret"});
+    server.send(&server.operation("saveState", &[("thread", "mine")], "").json(&state)).expect(200);
     let build = server.build("mine", "mkdir out; echo secret | tee out/secret");
     assert_eq!(server.built(&build)["state"], "succeeded");
     let open = server.operation("openPreview", &[], "").json(&json!({"project": "mine"}));
@@ -113,8 +124,10 @@ fn seen(server: &Server) -> Vec<String> {
         "listBuilds",
         "listProjects",
         "listPreviews",
+        "listThreads",
+        "listStates",
     ];
-    let names = [("sandbox", "mine"), ("workspace", "mine")];
+    let names = [("sandbox", "mine"), ("workspace", "mine"), ("thread", "mine")];
     let told = ids.map(|id| {
         let mut told = server.send(&server.operation(id, &names, "")).expect(200).json();
         if let Some(sandboxes) = told["sandboxes"].as_array_mut() {
@@ -206,7 +219,7 @@ fn one_owner_sees_touches_and_names_nothing_of_another() {
     let server = Server::start(&[]);
     let has = prepared(&server);
     let before = seen(&server);
-    let makes = ["startSandbox", "createWorkspace", "run", "runCode", "listLanguages"];
+    let makes = ["startSandbox", "createWorkspace", "run", "runEvents", "runCode", "listLanguages", "saveState"];
     for (id, request) in requests(&server, &has) {
         if makes.contains(&id.as_str()) {
             continue;
@@ -220,6 +233,7 @@ fn one_owner_sees_touches_and_names_nothing_of_another() {
             "listBuilds" => assert_eq!(response.expect(200).json()["builds"], json!([])),
             "listProjects" => assert_eq!(response.expect(200).json()["projects"], json!([])),
             "listPreviews" => assert_eq!(response.expect(200).json()["previews"], json!([])),
+            "listThreads" => assert_eq!(response.expect(200).json()["threads"], json!([])),
             // An archive of nothing is no project, whoever sends it.
             "buildArchive" => drop(response.problem(422, "project_file")),
             // There is none, which is as good as having ended it.

@@ -21,14 +21,25 @@ fn every_route_does_what_it_says() {
     }
     workspaces(&server);
     checkpoints(&server);
+    super::threads::routes(&server);
     super::builds::routes(&server);
+    let shown = ask(&server, "showSandbox", &[("sandbox", "box")], "?usage=true", &Value::Null);
+    assert!(shown["files"]["inodes"].as_u64().unwrap() > 2, "{shown}");
+    ask(&server, "clearFilesOfSandbox", &[("sandbox", "box")], "", &Value::Null);
+    let left = ask(&server, "listFilesOfSandbox", &[("sandbox", "box")], "", &Value::Null);
+    assert_eq!(left["entries"], json!([]));
+    let unused = server.operation("stopSandbox", &[("sandbox", "box")], "?idle_seconds=3600");
+    server.send(&unused).problem(409, "busy");
     let stop = server.operation("stopSandbox", &[("sandbox", "box")], "");
     server.send(&stop).expect(204);
     server.send(&stop).expect(204);
     let request = server.operation("showSandbox", &[("sandbox", "box")], "");
     server.send(&request).problem(404, "not_found");
     // The others have tests of their own.
-    assert_eq!(server.unasked(), ["followLogs", "attach"].map(str::to_owned));
+    let others = ["execEvents", "followLogs", "attach", "runEvents", "addHolder", "removeHolder", "showHolder"];
+    let mut unasked = server.unasked();
+    unasked.retain(|id| !others.contains(&id.as_str()));
+    assert_eq!(unasked, Vec::<String>::new());
     server.stop();
 }
 
@@ -147,6 +158,12 @@ fn files(server: &Server, (parameter, kind, value): (&str, &str, &str)) {
     let not_empty = server.send(&server.operation(&id("deleteFile"), &names, "?path=copy"));
     not_empty.problem(409, "is_directory");
     of("deleteFile", "?path=copy&recursive=true", Value::Null);
+    let lines = of("readLines", "?path=d/e/c.txt&after=1&limit=1", Value::Null);
+    assert_eq!(lines, json!({"content": "two\n", "first": 2, "count": 1, "more": false}));
+    of("setMode", "", json!({"path": "d/e/c.txt", "mode": 0o751}));
+    assert_eq!(of("stat", "?path=d/e/c.txt", Value::Null)["mode"], 0o751);
+    let too_much = server.operation(&id("setMode"), &names, "").json(&json!({"path": "d", "mode": 0o4751}));
+    server.send(&too_much).problem(400, "invalid_request");
 }
 
 fn workspaces(server: &Server) {
@@ -193,5 +210,9 @@ fn checkpoints(server: &Server) {
     ask(server, "removeCheckpoint", &one, "", &Value::Null);
     assert!(ask(server, "compact", &names, "", &Value::Null)["layers"].is_u64());
     server.send(&server.operation("showCheckpoint", &one, "")).problem(404, "checkpoint_not_found");
+    let exported = server.send(&server.operation("exportWorkspace", &names, "")).expect(200).body;
+    ask(server, "clearFilesOfWorkspace", &names, "", &Value::Null);
+    let import = server.operation("importWorkspace", &names, "").body("application/x-tar", exported);
+    assert_eq!(server.send(&import).expect(200).json()["bytes"], 5);
     ask(server, "removeWorkspace", &[("workspace", "fork")], "", &Value::Null);
 }
