@@ -77,9 +77,9 @@ fn main() -> u8 {
     }
 }
 
-/// Clears what crashed runners left; every start does this too. Says nothing when all went well.
+/// Clears what crashed runners left; every start does this too, but waits for nobody. Says nothing when all went well.
 fn sweep() -> u8 {
-    match state::State::open().and_then(|state| state.sweep()) {
+    match state::State::open().and_then(|state| state.sweep_after_a_death()) {
         Ok(()) => 0,
         Err(error) => answer(&Outcome::failed("", error.into())),
     }

@@ -49,6 +49,11 @@ pub(crate) fn each_below_but(init: i32, mut visit: impl FnMut(i32) -> bool) {
     }
 }
 
+/// Whether there is such a process, and it has not ended.
+pub(crate) fn lives(pid: i32) -> bool {
+    fs::exists(format!("/proc/{pid}")).unwrap_or(true) && !is_zombie(pid)
+}
+
 /// Whether it has ended with all its threads, and is only still to be reaped: it has no children any more.
 pub(crate) fn is_zombie(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

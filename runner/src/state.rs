@@ -3,11 +3,12 @@
 //! is not his own may sweep it. Age and name say nothing.
 
 use crate::failure::{At, Step, StepError};
-use crate::sys::{self, Errno, file, process};
-use crate::{cgroup, landlocked, quota, reach, tree};
+use crate::sys::{self, Errno, file, poll, process};
+use crate::{cgroup, landlocked, processes, quota, reach, tree};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Where the slots are.
 pub(crate) struct State {
@@ -20,6 +21,10 @@ pub(crate) struct State {
 /// The uids that root's sandboxes run under, unless `PINFOLD_UIDS=FIRST-LAST` says otherwise: 0x70000000 to 0x7000FFFF,
 /// which systemd's table of uids lists as unused, above the ranges of users, containers and `/etc/subuid`.
 const DEFAULT_UIDS: (u32, u32) = (0x7000_0000, 0x7000_FFFF);
+
+/// How long a sandbox may take to end whose runner is dead, and how long until the next look.
+const DYING: Duration = Duration::from_secs(4);
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// No range may reach below this: there are the system's and people's uids, and systemd's dynamic ones.
 const LOWEST_UID: u32 = 65536;
@@ -82,6 +87,33 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// The same for whoever saw a runner die: init, which dies of that a moment later, may have the slot still.
+    pub(crate) fn sweep_after_a_death(&self) -> Result<(), StepError> {
+        let deadline = Instant::now() + DYING;
+        loop {
+            self.sweep()?;
+            if Instant::now() >= deadline || !self.has_orphans() {
+                return Ok(());
+            }
+            let _nothing_to_wait_for = poll::poll(&mut [], Some(AGAIN));
+        }
+    }
+
+    /// Whether the lock of a slot is held, and the runner that took it is dead: proc_locks(5) tells who took it, or 0 where
+    /// that number is nobody's any more.
+    fn has_orphans(&self) -> bool {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        let slots = tree::names(self.dir.as_fd()).unwrap_or_default();
+        let stats = slots.iter().filter_map(|name| file::fstatat(self.dir.as_fd(), name).ok());
+        let inodes: Vec<_> = stats.map(|stat| stat.st_ino.to_string()).collect();
+        locks.lines().any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let [_, "FLOCK", _, _, pid, place, ..] = fields[..] else { return false };
+            let is_slot = place.rsplit(':').next().is_some_and(|inode| inodes.iter().any(|slot| slot == inode));
+            is_slot && pid.parse().is_ok_and(|pid: i32| !processes::lives(pid))
+        })
     }
 
     /// The slot `name` if it exists and nobody holds its lock.
