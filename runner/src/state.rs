@@ -5,6 +5,7 @@
 use crate::failure::{At, Step, StepError};
 use crate::sys::{self, Errno, file, poll, process};
 use crate::{cgroup, landlocked, processes, quota, reach, tree};
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -92,27 +93,29 @@ impl State {
     /// The same for whoever saw a runner die: init, which dies of that a moment later, may have the slot still.
     pub(crate) fn sweep_after_a_death(&self) -> Result<(), StepError> {
         let deadline = Instant::now() + DYING;
-        loop {
-            self.sweep()?;
-            if Instant::now() >= deadline || !self.has_orphans() {
-                return Ok(());
-            }
+        while self.has_orphans() && Instant::now() < deadline {
             let _nothing_to_wait_for = poll::poll(&mut [], Some(AGAIN));
         }
+        self.sweep()
     }
 
-    /// Whether the lock of a slot is held, and the runner that took it is dead: proc_locks(5) tells who took it, or 0 where
-    /// that number is nobody's any more.
+    /// Whether the lock of a slot is held, and not by a runner that lives. proc_locks(5) tells who took it, which is a number
+    /// that nobody has any more where a runner died, and outside of the first pid namespace it then tells nothing.
     fn has_orphans(&self) -> bool {
         let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-        let slots = tree::names(self.dir.as_fd()).unwrap_or_default();
-        let stats = slots.iter().filter_map(|name| file::fstatat(self.dir.as_fd(), name).ok());
-        let inodes: Vec<_> = stats.map(|stat| stat.st_ino.to_string()).collect();
-        locks.lines().any(|line| {
+        let owners = locks.lines().filter_map(|line| {
             let fields: Vec<_> = line.split_whitespace().collect();
-            let [_, "FLOCK", _, _, pid, place, ..] = fields[..] else { return false };
-            let is_slot = place.rsplit(':').next().is_some_and(|inode| inodes.iter().any(|slot| slot == inode));
-            is_slot && pid.parse().is_ok_and(|pid: i32| !processes::lives(pid))
+            let [_, "FLOCK", _, _, pid, place, ..] = fields[..] else { return None };
+            let inode: u64 = place.rsplit(':').next()?.parse().ok()?;
+            processes::lives(pid.parse().ok()?).then_some(inode)
+        });
+        let living: BTreeSet<u64> = owners.collect();
+        let slots = tree::names(self.dir.as_fd()).unwrap_or_default();
+        slots.iter().any(|name| {
+            let Ok(slot) = file::openat(Some(self.dir.as_fd()), name, tree::DIRECTORY, 0) else { return false };
+            let is_owned = file::fstat(slot.as_fd()).is_ok_and(|stat| living.contains(&stat.st_ino));
+            let is_number = name.to_str().is_ok_and(|name| name.parse::<u32>().is_ok());
+            is_number && !is_owned && file::try_lock(slot.as_fd()).is_ok_and(|is_free| !is_free)
         })
     }
 
