@@ -21,8 +21,9 @@ pub(crate) struct Plan<'a> {
     pub(crate) sizes: Sizes,
     /// How much a workspace on disk may grow.
     pub(crate) room: Room,
+    /// What a command's process installs. In a held sandbox it is what `held` lacks of the job's policy.
     pub(crate) policy: Program,
-    /// In a held sandbox: init's own filter, within which it can start commands under `policy`.
+    /// In a held sandbox: init's own filter, within which it can start commands.
     pub(crate) held: Option<Program>,
     /// Whether making set-id files is refused: where the command can write to a directory of the host.
     pub(crate) forbids_set_id: bool,
@@ -220,14 +221,18 @@ fn sizes(job: &Job) -> Sizes {
     }
 }
 
-/// The job's policy, and for a held sandbox init's own.
+/// The job's policy; for a held sandbox in two parts, of which the second is init's own filter.
 fn policy(seccomp: &Seccomp, is_held: bool) -> Result<(Program, Option<Program>), Failure> {
     let calls = held::CALLS;
     match seccomp {
         Seccomp::Builtin(name) => {
-            let policy = seccomp::builtin(name).ok_or(sys::Errno(libc::ENOENT)).at(Step::LoadPolicy, name)?;
-            let widened = if is_held { seccomp::builtin_widened(name, calls) } else { None };
-            Ok((policy, widened.transpose().map_err(|error| unusable(name, &error))?))
+            let unknown = || sys::Errno(libc::ENOENT);
+            if !is_held {
+                return Ok((seccomp::builtin(name).ok_or_else(unknown).at(Step::LoadPolicy, name)?, None));
+            }
+            let parts = seccomp::builtin_parts(name, calls).ok_or_else(unknown).at(Step::LoadPolicy, name)?;
+            let seccomp::Parts { widened, rest } = parts.map_err(|error| unusable(name, &error))?;
+            Ok((rest, Some(widened)))
         }
         Seccomp::Path(path) => {
             use std::io::Read;
@@ -239,9 +244,11 @@ fn policy(seccomp: &Seccomp, is_held: bool) -> Result<(Program, Option<Program>)
                 .and_then(|file| file.take(seccomp::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
                 .at(Step::LoadPolicy, path.as_str())?;
             let unusable = |error| unusable(path.as_str(), &error);
-            let policy = seccomp::load(&bytes).map_err(unusable)?;
-            let widened = is_held.then(|| seccomp::load_widened(&bytes, calls)).transpose().map_err(unusable)?;
-            Ok((policy, widened))
+            if !is_held {
+                return Ok((seccomp::load(&bytes).map_err(unusable)?, None));
+            }
+            let seccomp::Parts { widened, rest } = seccomp::load_parts(&bytes, calls).map_err(unusable)?;
+            Ok((rest, Some(widened)))
         }
     }
 }

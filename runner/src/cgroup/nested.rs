@@ -43,11 +43,6 @@ impl Nested {
         self.number
     }
 
-    /// Whether a process can enter them at no cost after its birth: v1, see [`Self::tasks`].
-    pub(crate) fn can_be_entered(&self) -> bool {
-        matches!(&self.groups, Cgroups::V1(_))
-    }
-
     /// Sets the limits that the command has of its own.
     pub(crate) fn limit(&mut self, above: &Cgroups, limits: &Limits) -> Result<(), StepError> {
         match (&mut self.groups, above) {

@@ -145,6 +145,12 @@ impl Exec {
         }
     }
 
+    /// Whether a process that has ended never got what it was to become the command with: until its predecessor is gone too, those
+    /// descriptors are on their way.
+    pub(super) fn was_unheard(&self) -> bool {
+        self.status.is_some() && self.again.is_some() && self.patience.is_none()
+    }
+
     /// There is no process, and there will be none.
     pub(super) fn refuse(&mut self, failure: Failure) {
         self.refused = Some(failure);
@@ -189,13 +195,14 @@ impl Exec {
         !self.is_started() && self.ending.ended.is_none() && self.patience.is_none()
     }
 
-    /// The number by which init knows its process, when that is to be told to go on, should somebody have stopped it.
-    pub(super) fn nudge(&mut self, now: Instant) -> Option<u64> {
-        if !self.is_on_its_way() || now < self.nudged + NUDGE {
+    /// The number by which init knows its process, when that is to be told to go on, should somebody have stopped it; or to end,
+    /// when it is killed and may be in no group yet.
+    pub(super) fn nudge(&mut self, now: Instant) -> Option<(u64, i32)> {
+        if self.is_started() || self.ending.ended.is_some() || now < self.nudged + NUDGE {
             return None;
         }
         self.nudged = now;
-        Some(self.process)
+        Some((self.process, if self.patience.is_some() { libc::SIGKILL } else { libc::SIGCONT }))
     }
 
     fn deadline(&self) -> Option<Instant> {

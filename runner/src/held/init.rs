@@ -2,8 +2,9 @@
 //! fence that it is in itself, so it enters them all before it serves: the namespaces, Landlock, and a filter of system
 //! calls that is the job's policy widened by what init needs. It never executes anything itself.
 
-use super::command;
 use super::message::{Exec, LONGEST_ORDER, News, Order};
+use super::roster::{Ended, Roster};
+use super::{command, ready};
 use crate::command::write_file;
 use crate::failure::{At, Step, StepError};
 use crate::handoff::Handoff;
@@ -17,7 +18,6 @@ use crate::sys::{Errno, capability, file, poll, resource, seccomp, signal, socke
 use crate::view::{self, etc};
 use crate::{fence, identity, rlimit};
 use pinfold_runner::{Limit, WORKSPACE, Workspace};
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -83,12 +83,13 @@ pub(crate) fn live(
     view::root::leave_old()?;
     // The kernel counts when somebody forks, and that is us.
     rlimit::set_processes(plan, held)?;
+    let roster = Roster::new().at(Step::GuardInit, "shared memory")?;
     guard(plan, &workspace)?;
     let serving = socket::send(socket.as_fd(), &News::Serving.encode(), &[workspace.as_fd()]);
     serving.at(Step::OpenWorkspace, WORKSPACE)?;
     drop(workspace);
     *status = None;
-    let server = Server { plan, socket, signals, commands: BTreeMap::new(), pool, sample: command::sample() };
+    let server = Server { plan, socket, signals, roster, pool, sample: ready::sample() };
     server.serve(lifeline)
 }
 
@@ -133,8 +134,7 @@ struct Server<'a> {
     plan: &'a Plan<'a>,
     socket: OwnedFd,
     signals: OwnedFd,
-    /// The commands whose first process lives or is still to be reaped, by its pid.
-    commands: BTreeMap<i32, u64>,
+    roster: Roster,
     pool: Option<Pool>,
     /// What those rehearse with who stand ready.
     sample: Vec<u8>,
@@ -171,8 +171,9 @@ impl Server<'_> {
     fn reap(&mut self) {
         while signal::next_signal(self.signals.as_fd()).is_some() {}
         while let Ok(Some((pid, end, usage))) = process::wait(-1, false) {
-            if let Some(number) = self.commands.remove(&pid) {
-                let news = News::Ended { number, end, ended_us: self.plan.now_us(), spent: Spent::of(&usage) };
+            let ended = Ended { end, ended_us: self.plan.now_us(), spent: Spent::of(&usage) };
+            if let Some((number, Ended { end, ended_us, spent })) = self.roster.reap(pid, ended) {
+                let news = News::Ended { number, end, ended_us, spent };
                 let _runner_is_dead = socket::send(self.socket.as_fd(), &news.encode(), &[]);
             }
         }
@@ -189,20 +190,19 @@ impl Server<'_> {
                 }
                 true
             }
-            Some((Order::Prepare { number, tasks }, _)) => {
-                if let Err(error) = self.prepare(number, usize::from(tasks), descriptors) {
+            Some((Order::Prepare { number, tasks, goes_on_in_group }, _)) => {
+                if let Err(error) = self.prepare(number, usize::from(tasks), goes_on_in_group, descriptors) {
                     let news = News::Refused { number, error };
                     let _runner_is_dead = socket::send(self.socket.as_fd(), &news.encode(), &[]);
                 }
                 true
             }
             Some((Order::Signal { number, signal }, _)) => {
-                let found = self.commands.iter().find(|(_, other)| **other == number);
-                if let Some((pid, _)) = found
-                    && signal::kill(-pid, signal).is_err()
-                {
-                    // It leads no group yet, or has ended meanwhile.
-                    let _ended_meanwhile = signal::kill(*pid, signal);
+                for pid in self.roster.processes_of(number) {
+                    if signal::kill(-pid, signal).is_err() {
+                        // It leads no group yet, or has ended meanwhile.
+                        let _ended_meanwhile = signal::kill(pid, signal);
+                    }
                 }
                 true
             }
@@ -210,12 +210,26 @@ impl Server<'_> {
         }
     }
 
-    /// Makes a process that waits for a command to become. It is reaped as any other.
-    fn prepare(&mut self, number: u64, tasks: usize, descriptors: Vec<OwnedFd>) -> Result<(), StepError> {
+    /// Makes a process that waits for a command to become, or to be succeeded by. It is reaped as any other.
+    fn prepare(
+        &mut self,
+        number: u64,
+        tasks: usize,
+        goes_on_in_group: bool,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), StepError> {
+        for pid in self.roster.succeeded() {
+            // Somebody in the sandbox may have stopped it before it could end.
+            let _ended_meanwhile = signal::kill(pid, libc::SIGKILL);
+        }
+        let place = if goes_on_in_group { Some(self.roster.free_place().at(Step::StartCommand, "")?) } else { None };
         match process::clone3(0, None).at(Step::StartCommand, "")? {
-            Fork::Child => command::stand_ready(self.plan, tasks, &self.sample, descriptors),
-            Fork::Parent(pid, _pidfd) => self.commands.insert(pid, number),
-        };
+            Fork::Child => match place.and_then(|place| self.roster.successor(place)) {
+                Some(place) => ready::stand_in(self.plan, &self.sample, descriptors, place),
+                None => ready::stand_ready(self.plan, tasks, &self.sample, descriptors),
+            },
+            Fork::Parent(pid, _pidfd) => self.roster.add(pid, number, place),
+        }
         Ok(())
     }
 
@@ -227,8 +241,8 @@ impl Server<'_> {
         let group = if exec.is_born_in_group { Some(descriptors.remove(0)) } else { None };
         match process::clone3(0, group.as_ref().map(AsFd::as_fd)).at(Step::StartCommand, "")? {
             Fork::Child => command::run(self.plan, exec, ask, descriptors, slave),
-            Fork::Parent(pid, _pidfd) => self.commands.insert(pid, exec.number),
-        };
+            Fork::Parent(pid, _pidfd) => self.roster.add(pid, exec.number, None),
+        }
         Ok(())
     }
 

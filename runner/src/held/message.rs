@@ -11,9 +11,10 @@ use pinfold_runner::MAX_HELD_MESSAGE;
 /// From the runner to init.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Order {
-    /// Make a process for the next command, which enters the groups of these many files now. With it come its end of the
-    /// status pipe, where it hears [`Order::Exec`], and those files.
-    Prepare { number: u64, tasks: u8 },
+    /// Make a process for the next command. With it come its end of the status pipe, where it hears [`Order::Exec`], and these
+    /// many files of groups that it enters now. One that is to go on in a group as another has no status pipe yet: with it come
+    /// where it hears the order and that group.
+    Prepare { number: u64, tasks: u8, goes_on_in_group: bool },
     /// Start a command.
     Exec(Exec),
     /// Send a signal to its process group.
@@ -22,7 +23,7 @@ pub(super) enum Order {
 
 /// What init has to know of a command. What it asks for follows as the keeper sent it; with it come the status pipe's end,
 /// `tasks` files, the counter, and then what came from the keeper. A process that stands ready hears the same, but has the
-/// status pipe's end.
+/// status pipe's end; one that goes on as another has all of them in a message of their own, after this.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Exec {
     /// Which no other process has.
@@ -54,7 +55,7 @@ impl Order {
         let mut bytes = vec![kind];
         bytes.extend(number.to_le_bytes());
         match self {
-            Self::Prepare { tasks, .. } => bytes.push(*tasks),
+            Self::Prepare { tasks, goes_on_in_group, .. } => bytes.extend([*tasks, u8::from(*goes_on_in_group)]),
             Self::Exec(Exec { terminal, extra, tasks, held, is_born_in_group, is_counted, .. }) => {
                 let (rows, columns) = terminal.unwrap_or_default();
                 bytes.extend([
@@ -78,7 +79,10 @@ impl Order {
         let (number, rest) = rest.split_first_chunk()?;
         let number = u64::from_le_bytes(*number);
         match kind {
-            b'p' => rest.split_first().map(|(tasks, rest)| (Self::Prepare { number, tasks: *tasks }, rest)),
+            b'p' => {
+                let (&[tasks, goes_on], rest) = rest.split_first_chunk()?;
+                Some((Self::Prepare { number, tasks, goes_on_in_group: goes_on != 0 }, rest))
+            }
             b'x' => {
                 let (&[is_terminal, extra, tasks, held, born, counted, a, b, c, d], rest) = rest.split_first_chunk()?;
                 let size = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));

@@ -1,7 +1,7 @@
 //! Held sandboxes: they live without a command of their own and run what their keeper asks for, many at once. The runner's
 //! part is `serve` (the loop), `asks` (what the keeper wants), `exec` (one command as the runner sees it), `spare` (what is
 //! made for the next one) and `kill`; init's
-//! is `init`, and `command` in what it forks.
+//! is `init` with `roster` (its children), and `command` in what it forks, or `ready` where that waits for a command.
 
 mod asks;
 mod command;
@@ -11,6 +11,8 @@ pub(crate) mod init;
 mod kill;
 mod message;
 mod outbox;
+mod ready;
+mod roster;
 mod serve;
 mod spare;
 

@@ -261,10 +261,12 @@ impl<'a> Held<'a> {
             },
             Some(News::Ended { number: process, end, ended_us, spent }) => match self.exec_of(process) {
                 Some((number, _)) => {
-                    // It can't end before it was executed; the status may just not have been looked at.
+                    // The status may just not have been looked at.
                     self.read_status_of(number);
-                    if let Some(exec) = self.execs.get_mut(&number).filter(|exec| exec.process == process) {
-                        exec.end(self.plan, end, ended_us, spent);
+                    match self.execs.get_mut(&number).filter(|exec| exec.process == process) {
+                        Some(exec) if exec.was_unheard() => self.launch_again(number),
+                        Some(exec) => exec.end(self.plan, end, ended_us, spent),
+                        None => {}
                     }
                 }
                 None => self.forget_ready(process),
@@ -315,9 +317,7 @@ impl<'a> Held<'a> {
         let freezer = self.ground.cgroups.freezer().filter(|_| self.is_frozen);
         let place = Place { init: self.init.pid, frozen: freezer.as_ref() };
         self.execs.values_mut().for_each(|exec| exec.look(place));
-        for number in self.execs.values_mut().filter_map(|exec| exec.nudge(now)).collect::<Vec<_>>() {
-            self.tell_init(&Order::Signal { number, signal: libc::SIGCONT });
-        }
+        self.nudge_all(now);
         if self.next_look().is_some_and(|at| now >= at) {
             self.is_unseen = !self.execs.is_empty();
             if let Some(passed) = self.watch.look(now, self.init.pid, &self.ground.cgroups) {

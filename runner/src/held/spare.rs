@@ -1,5 +1,6 @@
-//! What is made for the next command while nobody waits for it: its groups and, where a process can enter those after its
-//! birth, its process, which stands ready behind every fence but those of the command itself.
+//! What is made for the next command while nobody waits for it: its groups and a process that stands ready behind every fence but
+//! those of the command itself. On v1 that one enters the groups and becomes the command. On v2 nobody can enter a group late
+//! without a lock of the whole system: it does what is to be done, and goes on as a process that is born there (`sys::successor`).
 
 use super::message::{Exec, Order};
 use super::serve::Held;
@@ -20,6 +21,8 @@ pub(super) struct Spare {
 struct Ready {
     /// Our end of its status pipe.
     status: OwnedFd,
+    /// Its end, where only the process gets it that it goes on as.
+    their_status: Option<OwnedFd>,
     orders: OwnedFd,
 }
 
@@ -59,8 +62,8 @@ impl Held<'_> {
     pub(super) fn prepare(&mut self) {
         self.wants_spare = false;
         let Ok(groups) = self.next_groups() else { return };
-        // Without a group that counts, whoever stands ready would be one of the sandbox's processes; in one it would on v2.
-        let can_wait = groups.can_be_entered() && self.ground.cgroups.pids();
+        // Without a group that counts, whoever stands ready would be one of the sandbox's processes.
+        let can_wait = self.ground.cgroups.pids();
         let process = if can_wait { self.ask_for_process(&groups).ok() } else { None };
         self.spare = Some(Spare { groups, process });
     }
@@ -69,10 +72,15 @@ impl Held<'_> {
         let (status, their_status) = status_pipe()?;
         let (orders, theirs) = socket::socketpair().at(Step::MakePipe, "orders")?;
         let tasks = groups.tasks(&self.ground.cgroups, Entry::Early);
-        let order = Order::Prepare { number: groups.number(), tasks: u8::try_from(tasks.len()).unwrap_or(0) };
-        let passed: Vec<_> = [&their_status, &theirs].into_iter().chain(&tasks).map(AsFd::as_fd).collect();
-        socket::send(self.init.socket.as_fd(), &order.encode(), &passed).at(Step::StartCommand, "")?;
-        Ok(Ready { status, orders })
+        let group = groups.born_in();
+        let (number, tasks_number) = (groups.number(), u8::try_from(tasks.len()).unwrap_or(0));
+        let order = Order::Prepare { number, tasks: tasks_number, goes_on_in_group: group.is_some() };
+        let first = if group.is_none() { Some(&their_status) } else { None };
+        let passed = first.into_iter().chain([&theirs]).chain(&tasks).map(AsFd::as_fd).chain(group);
+        socket::send(self.init.socket.as_fd(), &order.encode(), &passed.collect::<Vec<_>>())
+            .at(Step::StartCommand, "")?;
+        let their_status = group.map(|_| their_status);
+        Ok(Ready { status, their_status, orders })
     }
 
     /// What was made for the next command, or groups that are made now. Who stands ready has no terminal.
@@ -125,9 +133,18 @@ impl Held<'_> {
     }
 
     fn send_to(&self, ready: Ready, groups: &Nested, wanted: &Wanted) -> Result<OwnedFd, StepError> {
-        let tasks = groups.tasks(&self.ground.cgroups, Entry::Late);
-        // Fails when it is dead.
-        self.send_order(ready.orders.as_fd(), groups.number(), wanted, (Vec::new(), &tasks))?;
+        let (orders, number) = (ready.orders.as_fd(), groups.number());
+        // Both fail when it is dead.
+        if let Some(theirs) = &ready.their_status {
+            let order = Order::Exec(Exec { number, ..wanted.order });
+            let bytes = [order.encode(), wanted.ask.clone()].concat();
+            let descriptors: Vec<_> = [theirs].into_iter().chain(&wanted.descriptors).map(AsFd::as_fd).collect();
+            let sent = socket::send(orders, &bytes, &[]).and_then(|()| socket::send(orders, &[0], &descriptors));
+            sent.at(Step::StartCommand, "")?;
+        } else {
+            let tasks = groups.tasks(&self.ground.cgroups, Entry::Late);
+            self.send_order(orders, number, wanted, (Vec::new(), &tasks))?;
+        }
         Ok(ready.status)
     }
 
@@ -148,6 +165,13 @@ impl Held<'_> {
         bytes.extend_from_slice(&wanted.ask);
         passed.extend(tasks.iter().chain(&self.counter).chain(&wanted.descriptors).map(AsFd::as_fd));
         socket::send(to, &bytes, &passed).at(Step::StartCommand, "")
+    }
+
+    /// Has init signal those who take long to be executed.
+    pub(super) fn nudge_all(&mut self, now: Instant) {
+        for (number, signal) in self.execs.values_mut().filter_map(|exec| exec.nudge(now)).collect::<Vec<_>>() {
+            self.tell_init(&Order::Signal { number, signal });
+        }
     }
 
     /// It is not there, or not any more. No other is made before there was a command: somebody in the sandbox may kill them

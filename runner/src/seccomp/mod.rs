@@ -43,6 +43,17 @@ impl Program {
     }
 }
 
+/// A policy in two filters, of which the first allows some calls whatever their arguments are: for a process of ours that needs
+/// them, and installs the second in what it starts. Filters add up (seccomp(2)): both together are the policy, no more and no less.
+/// The second is short, and so costs less than the policy would.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The policy, with the calls allowed.
+    pub widened: Program,
+    /// What the policy says of those calls, and nothing of any other.
+    pub rest: Program,
+}
+
 /// The text of a built-in policy.
 fn text_of(name: &str) -> Option<&'static [u8]> {
     match name {
@@ -53,29 +64,36 @@ fn text_of(name: &str) -> Option<&'static [u8]> {
     }
 }
 
-/// The built-in policy of that name with `calls` allowed beside, whatever their arguments are: for a process of ours that
-/// installs the policy itself in what it starts. Filters add up (seccomp(2)), so it must be able to do all that the policy
-/// allows.
-pub fn builtin_widened(name: &str, calls: &[&str]) -> Option<Result<Program, PolicyError>> {
-    text_of(name).map(|text| widened(policy::Policy::parse(text, None)?, calls))
+/// The built-in policy of that name in two parts, the first of which allows `calls`.
+pub fn builtin_parts(name: &str, calls: &[&str]) -> Option<Result<Parts, PolicyError>> {
+    text_of(name).map(|text| parts(policy::Policy::parse(text, None)?, calls))
 }
 
-/// [`load`], widened as [`builtin_widened`] says.
-pub fn load_widened(bytes: &[u8], calls: &[&str]) -> Result<Program, PolicyError> {
-    widened(policy::Policy::parse(bytes, Some(FLOOR))?, calls)
+/// [`load`], in two parts as [`builtin_parts`] has them.
+pub fn load_parts(bytes: &[u8], calls: &[&str]) -> Result<Parts, PolicyError> {
+    parts(parse(bytes)?, calls)
 }
 
-fn widened(mut policy: policy::Policy, calls: &[&str]) -> Result<Program, PolicyError> {
-    policy.widen(calls);
-    Ok(Program { instructions: Cow::Owned(compile::compile(&policy)?) })
+fn parts(policy: policy::Policy, calls: &[&str]) -> Result<Parts, PolicyError> {
+    let (mut widened, mut rest) = (policy.clone(), policy);
+    widened.widen(calls);
+    rest.narrow(calls);
+    Ok(Parts { widened: compiled(&widened)?, rest: compiled(&rest)? })
+}
+
+fn compiled(policy: &policy::Policy) -> Result<Program, PolicyError> {
+    Ok(Program { instructions: Cow::Owned(compile::compile(policy)?) })
 }
 
 /// Compiles a policy that a user wrote, in the OCI `linux.seccomp` form. The rules of `seccomp/floor.json` hold before
 /// its own, and foreign ABIs are closed, whatever it says.
 pub fn load(bytes: &[u8]) -> Result<Program, PolicyError> {
+    compiled(&parse(bytes)?)
+}
+
+fn parse(bytes: &[u8]) -> Result<policy::Policy, PolicyError> {
     if bytes.len() > MAX_BYTES {
         return Err(PolicyError::TooBig { bytes: bytes.len() });
     }
-    let policy = policy::Policy::parse(bytes, Some(FLOOR))?;
-    Ok(Program { instructions: Cow::Owned(compile::compile(&policy)?) })
+    policy::Policy::parse(bytes, Some(FLOOR))
 }

@@ -4,9 +4,9 @@
 mod builtin;
 mod interpreter;
 mod landlocked;
+mod parts;
 mod refusal;
 mod validator;
-mod widened;
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -19,6 +19,7 @@ pub(crate) mod resource;
 pub(crate) mod seccomp;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod successor;
 pub(crate) mod terminal;
 
 pub(crate) use errno::Errno;

@@ -14,7 +14,7 @@ pub(crate) enum Fork {
 }
 
 /// CLONE_INTO_CGROUP of <linux/sched.h>; libc's constant is an int, into which it does not fit.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// `clone3(2)` without a new stack, which is fork(2) with namespaces and, if given, straight into a cgroup (Linux 5.7).
 /// Where it is not to be had, and no cgroup is given, `clone(2)`.

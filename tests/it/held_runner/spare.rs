@@ -13,19 +13,62 @@ const OTHERS: &str = "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = 1 ] || [ $
 /// Far less than the minute that setting up may take, and far more than it does.
 const MOMENT: Duration = Duration::from_secs(20);
 
-#[test]
-fn the_next_command_is_who_stood_ready() {
-    if !support::has_cgroups() || std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        return support::host_cannot("has no cgroup v1, where a process can enter its groups late");
-    }
-    let held = Held::start(json!({}));
+fn is_v2() -> bool {
+    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Waits for somebody who stands ready, and says who it is.
+fn ready(held: &Held) -> String {
     let mut ready = String::new();
     // While a command runs that is over at once nobody is made for the next.
     crate::sandbox::eventually("somebody stands ready", || {
         ready = held.sh(&format!("sleep 0.05; {OTHERS}"));
         !ready.is_empty()
     });
+    ready
+}
+
+#[test]
+fn the_next_command_is_who_stood_ready() {
+    if !support::has_cgroups() || is_v2() {
+        return support::host_cannot("has no cgroup v1, where a process can enter its groups late");
+    }
+    let held = Held::start(json!({}));
+    let ready = ready(&held);
     assert_eq!(held.sh("echo $$"), ready);
+    held.close();
+}
+
+#[test]
+fn the_next_command_comes_after_who_stood_ready() {
+    if !support::has_cgroups() || !is_v2() {
+        return support::host_cannot("has no cgroup v2, where a process is born in its group");
+    }
+    let held = Held::start(json!({}));
+    for _ in 0..support::runs(10) {
+        let ready = ready(&held);
+        // Were it another's successor, it would wait for ever.
+        let gone = format!("while [ -e /proc/{} ]; do sleep 0.01; done", ready.trim());
+        let after = held.sh(&format!("echo $$; cut -d' ' -f5,6 /proc/$$/stat; {gone}"));
+        let (own, session) = after.split_once('\n').unwrap();
+        assert_ne!(own, ready.trim());
+        assert_eq!(session, format!("{own} {own}\n"), "it leads a session of its own");
+    }
+    held.close();
+}
+
+/// Each of those who are made at the same time, by whoever stands ready and by init, has its own number and its own end.
+#[test]
+fn each_command_s_end_is_its_own() {
+    let held = Held::start(json!({}));
+    for round in 0..support::runs(20) {
+        let codes = [1, 2, 3, 4].map(|code| code + 4 * (round % 8) as i32);
+        let begun = codes.map(|code| held.begin(&["sh", "-c", &format!("exit {code}")], json!({})));
+        for (code, begun) in codes.into_iter().zip(begun) {
+            let outcome = held.outcome(begun).0;
+            assert_eq!((outcome.status, outcome.exit_code), (Status::Exited, Some(code)), "{outcome:?}");
+        }
+    }
     held.close();
 }
 
@@ -43,7 +86,7 @@ fn who_kills_or_stops_it_keeps_nobody_from_the_next_command() {
 fn who_stops_it_holds_up_the_next_command_for_a_moment_at_most() {
     let held = Held::start(json!({}));
     let stop = format!("sleep 0.05; kill -STOP -1; grep -sh '^State:.T' $({OTHERS} | sed 's,.*,/proc/&/status,')");
-    if support::has_cgroups() && !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+    if support::has_cgroups() {
         crate::sandbox::eventually("somebody who stood ready is stopped", || {
             !held.sh(&format!("{stop}; true")).is_empty()
         });
