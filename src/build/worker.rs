@@ -8,11 +8,12 @@ use super::guard::{Stop, tell};
 use super::runner;
 use super::store::Claim;
 use crate::pinfold::Pinfold;
+use crate::workspace::record::milliseconds;
 use crate::workspace::{Listed, Store};
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -52,6 +53,9 @@ impl Default for WorkerSettings {
 
 /// How often it clears up.
 const CLEARS: Duration = Duration::from_secs(3600);
+
+/// After how long an archive is unpacked, however slowly it comes.
+const UNPACKED: Duration = Duration::from_secs(24 * 3600);
 
 /// One worker. Dropping it, or the future of one of its methods, ends what runs; builds that it had are found lost.
 #[derive(Debug)]
@@ -235,15 +239,22 @@ impl Drop for Worker {
     }
 }
 
-/// Removes the workspaces of builds that don't run. Whoever works in one holds its lock.
+/// Removes the workspaces of builds that don't run, and those of archives whose unpacking somebody died in. Whoever works in one
+/// holds its lock.
 fn sweep_workspaces(builds: &Builds) -> Result<(), Error> {
     let workspaces = Store::at(builds.place().path())?;
+    let unpacked = milliseconds(SystemTime::now().checked_sub(UNPACKED).unwrap_or(SystemTime::UNIX_EPOCH));
     for listed in workspaces.list()? {
         let Listed::Workspace(info) = listed else { continue };
-        let mut parts = info.id.split(' ');
-        let (Some("build"), Some(id), Some(fence)) = (parts.next(), parts.next(), parts.next()) else { continue };
-        let Ok(fence) = fence.parse() else { continue };
-        if !builds.store().is_running(id, fence)? {
+        let is_needed = match info.id.split(' ').collect::<Vec<_>>()[..] {
+            ["build", id, fence] => match fence.parse() {
+                Ok(fence) => builds.store().is_running(id, fence)?,
+                Err(_) => continue,
+            },
+            ["input", _] => info.last_used_ms >= unpacked,
+            _ => continue,
+        };
+        if !is_needed {
             let _in_use = workspaces.remove(&info.id, false);
         }
     }

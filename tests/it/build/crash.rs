@@ -87,6 +87,24 @@ fn a_worker_that_ends_gives_back_what_it_does_not_finish() {
     assert_eq!(home.builds()[0]["attempt"], 0);
 }
 
+#[test]
+fn archives_whose_unpacking_somebody_died_in_are_cleared_up() {
+    let home = Home::new();
+    // The worker has a store to clear up then.
+    home.queue(&project(&home, "p", &script("true")), &[]);
+    let unpacked = pinfold::workspace::Store::at(&home.state().join("builds")).unwrap();
+    for id in ["input old", "input young", "another"] {
+        let files = unpacked.create(id, None).unwrap();
+        let use_file = fs::File::options().write(true).open(files.parent().unwrap().join("use")).unwrap();
+        let age = Duration::from_secs(if id == "input young" { 3600 } else { 100_000 });
+        use_file.set_modified(std::time::SystemTime::now() - age).unwrap();
+    }
+    assert!({ home.worker(&["--until-idle"]) }.wait().unwrap().success());
+    for (id, is_there) in [("input old", false), ("input young", true), ("another", true)] {
+        assert_eq!(unpacked.path(id).is_ok(), is_there, "{id}");
+    }
+}
+
 /// Stops a worker, but not while it writes: what it has locked then nobody else gets before it goes on.
 pub(crate) fn stop_between_writes(pid: i32, state: &Path) {
     let store = rusqlite::Connection::open(state.join("builds/builds.db")).unwrap();
