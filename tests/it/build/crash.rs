@@ -92,7 +92,7 @@ fn archives_whose_unpacking_somebody_died_in_are_cleared_up() {
     let home = Home::new();
     // The worker has a store to clear up then.
     home.queue(&project(&home, "p", &script("true")), &[]);
-    let unpacked = pinfold::workspace::Store::at(&home.state().join("builds")).unwrap();
+    let unpacked = pinfold::workspace::Store::at(home.state().join("builds")).unwrap();
     for id in ["input old", "input young", "another"] {
         let files = unpacked.create(id, None).unwrap();
         let use_file = fs::File::options().write(true).open(files.parent().unwrap().join("use")).unwrap();
