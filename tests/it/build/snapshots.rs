@@ -124,3 +124,26 @@ fn a_snapshot_stays_as_it_was_whatever_becomes_of_the_directory() {
     let artifact = Builds::at(home.state()).unwrap().artifact(&Builds::own_owner(), &id).unwrap();
     assert_eq!(artifact.files.read("out").unwrap(), b"as it was\n");
 }
+
+#[test]
+fn a_build_whose_snapshot_can_t_be_unpacked_fails_and_says_so() {
+    let home = Home::new();
+    let ids: Vec<_> = (0..2)
+        .map(|n| home.queue(&project(&home, &format!("p{n}"), &script(&format!("mkdir out; echo {n} > out/a"))), &[]))
+        .collect();
+    let snapshots: Vec<_> =
+        fs::read_dir(home.state().join("builds/snapshots")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(snapshots.len(), 2);
+    let archive = snapshots[0].join("snapshot.tar");
+    fs::remove_file(&archive).unwrap();
+    fs::write(&archive, "this is no archive").unwrap();
+    assert!({ home.worker(&["--until-idle"]) }.wait().unwrap().success());
+    let builds = home.builds();
+    let failed: Vec<_> = builds.iter().filter(|build| build["state"] == "failed").collect();
+    // The other is built, and neither leaves a workspace.
+    assert!(failed.len() == 1 && builds.iter().any(|build| build["state"] == "succeeded"), "{builds:?}");
+    assert!(ids.iter().any(|id| failed[0]["id"] == **id));
+    assert!(failed[0]["error"]["message"].as_str().is_some_and(|words| !words.is_empty()), "{}", failed[0]);
+    let workspaces = fs::read_dir(home.state().join("builds/workspaces")).unwrap().count();
+    assert_eq!(workspaces, 1, "their limbo alone");
+}
