@@ -64,12 +64,13 @@ struct Told {
     mechanism: Mechanism,
 }
 
+/// A checkpoint of a workspace, or of a thread of states.
 #[derive(Debug, Serialize, JsonSchema)]
-struct One {
+pub(super) struct One {
     #[schemars(schema_with = "schema::object")]
-    checkpoint: Checkpoint,
+    pub(super) checkpoint: Checkpoint,
     /// What the caller saved with it.
-    state: Value,
+    pub(super) state: Value,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

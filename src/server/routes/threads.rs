@@ -1,6 +1,7 @@
 //! Threads of checkpoints without files: states of a program of the owner's, which is nobody's sandbox, to come back to. Each
 //! owner's are in a directory of their own.
 
+use super::checkpoints::One;
 use super::saving::{Save, Which};
 use crate::server::answer::{Data, Done};
 use crate::server::api::{About, Api};
@@ -13,7 +14,6 @@ use axum::http::{Method, StatusCode};
 use pinfold::checkpoint::{Checkpoint, Disk, Retention, StateChange, Storage, Threads};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 const ALL: &str = "/v1/threads";
 const THREAD: &str = "/v1/threads/{thread}";
@@ -54,14 +54,6 @@ struct All {
 struct Saved {
     #[schemars(schema_with = "schema::object")]
     checkpoint: Checkpoint,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct One {
-    #[schemars(schema_with = "schema::object")]
-    checkpoint: Checkpoint,
-    /// What the caller saved with it.
-    state: Value,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
